@@ -103,10 +103,12 @@ impl Forwarder {
 
     /// Puts `rule` in force; counters of a rule that it replaces go on.
     pub fn install(&mut self, rule: Rule) {
-        self.rules
-            .entry(rule.key())
-            .and_modify(|installed| installed.rule = rule)
-            .or_insert(Installed { rule, packets: 0, octets: 0, told: None });
+        self.rules.entry(rule.key()).and_modify(|installed| installed.rule = rule).or_insert(Installed {
+            rule,
+            packets: 0,
+            octets: 0,
+            told: None,
+        });
     }
 
     /// Takes the rule with this key out of force and returns it.
@@ -173,7 +175,9 @@ impl Forwarder {
     ) -> Fate {
         // The host's own neighbour discovery and group reports on the tunnel device, and what RFC 3775 10.4.2 and
         // 11.3.4 keep out of tunnels.
-        if fixed.destination.is_multicast() || fixed.source.is_unicast_link_local() || fixed.source.is_unspecified()
+        if fixed.destination.is_multicast()
+            || fixed.source.is_unicast_link_local()
+            || fixed.source.is_unspecified()
         {
             return Fate::Drop("link-scope");
         }
@@ -185,7 +189,12 @@ impl Forwarder {
                 && fixed.source == care_of
                 && address_at(packet.as_slice(), HEADER_LENGTH + 8) == Some(anycast)
             {
-                return self.leave_tunnel(now, RuleKey::of(RuleKind::TunnelFromResponder, anycast), packet, seen);
+                return self.leave_tunnel(
+                    now,
+                    RuleKey::of(RuleKind::TunnelFromResponder, anycast),
+                    packet,
+                    seen,
+                );
             }
             let key = RuleKey::of(RuleKind::TunnelToResponder, anycast);
             self.carried(now, key, packet.len(), seen);
@@ -219,7 +228,11 @@ impl Forwarder {
             };
         }
         // An initiator's packet from an address the binding is not for: it goes the ordinary way.
-        if self.rules.keys().any(|key| key.kind == RuleKind::RoutingHeaderOut && key.anycast == fixed.destination) {
+        if self
+            .rules
+            .keys()
+            .any(|key| key.kind == RuleKind::RoutingHeaderOut && key.anycast == fixed.destination)
+        {
             return Fate::Send;
         }
         Fate::Role
@@ -247,7 +260,9 @@ impl Forwarder {
         packet: &mut PacketBuffer,
         seen: &mut Vec<Observation>,
     ) -> Fate {
-        let Some(inner) = packet.as_slice().get(HEADER_LENGTH..).and_then(Fixed::of) else { return Fate::Role };
+        let Some(inner) = packet.as_slice().get(HEADER_LENGTH..).and_then(Fixed::of) else {
+            return Fate::Role;
+        };
         let from = RuleKey::of(RuleKind::TunnelFromResponder, inner.source);
         if let Some(Rule::TunnelFromResponder { agent, care_of, .. }) = self.lookup(from)
             && agent == fixed.destination

@@ -38,8 +38,13 @@ pub fn packet(
     let authorization = key.map(|_| MobilityOption::BindingAuthorizationData(vec![0; 12]));
     let options = align(FIXED_PART, authorization.as_slice());
     let flags = AcknowledgementFlags::empty();
-    let message =
-        Message::BindingAcknowledgement(BindingAcknowledgement { status, flags, sequence, lifetime, options });
+    let message = Message::BindingAcknowledgement(BindingAcknowledgement {
+        status,
+        flags,
+        sequence,
+        lifetime,
+        options,
+    });
     let mut header = MobilityHeader::new(message);
     if let Some(key) = key {
         seal(&mut header, key);

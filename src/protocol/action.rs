@@ -97,7 +97,9 @@ impl Rule {
             Rule::HomeAddressOut { anycast, initiator, .. } => {
                 RuleKey::between(RuleKind::HomeAddressOut, anycast, initiator)
             }
-            Rule::HomeAddressIn { anycast, own, .. } => RuleKey::between(RuleKind::HomeAddressIn, anycast, own),
+            Rule::HomeAddressIn { anycast, own, .. } => {
+                RuleKey::between(RuleKind::HomeAddressIn, anycast, own)
+            }
             Rule::RoutingHeaderOut { anycast, own, .. } => {
                 RuleKey::between(RuleKind::RoutingHeaderOut, anycast, own)
             }

@@ -122,7 +122,10 @@ impl Ai {
             return;
         };
         if packet.duplicate_home_address {
-            self.refuse(&packet, Refusal::silent("home-address.twice", "two home address options", "RFC 3775 6.3"));
+            self.refuse(
+                &packet,
+                Refusal::silent("home-address.twice", "two home address options", "RFC 3775 6.3"),
+            );
             return;
         }
         match packet.upper.protocol {
@@ -154,11 +157,16 @@ impl Ai {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(binding) = self.cache.take_expired(now) {
             self.withdraw(&binding);
-            let report = Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
+            let report =
+                Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
             self.report(report.because("no refresh arrived within its lifetime", "RFC 3775 9.6"));
         }
-        let due: Vec<_> =
-            self.usage.iter().filter(|(_, u)| u.refresh_at.is_some_and(|at| at <= now)).map(|(key, _)| *key).collect();
+        let due: Vec<_> = self
+            .usage
+            .iter()
+            .filter(|(_, u)| u.refresh_at.is_some_and(|at| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
         for key in due {
             self.request_refresh(now, key);
         }
@@ -327,7 +335,10 @@ impl Ai {
                 return expired(status, "the home nonce index is unknown, too old or spent by a deletion");
             }
             (Some(_), None, false) => {
-                return expired(Status::EXPIRED_CARE_OF_NONCE, "the care-of nonce index is unknown or too old");
+                return expired(
+                    Status::EXPIRED_CARE_OF_NONCE,
+                    "the care-of nonce index is unknown or too old",
+                );
             }
             (None, None, false) => {
                 return expired(Status::EXPIRED_NONCES, "both nonce indices are unknown or too old");
@@ -356,7 +367,15 @@ impl Ai {
         let Answered { own, home_address: anycast, .. } = update.answered;
         let key = (anycast, own);
         let deny = |ai: &mut Self, sequence, status, reason, clause| {
-            ai.deny(update.answered, sequence, update.lifetime, status, Some((update.care_of, &update.key)), reason, clause);
+            ai.deny(
+                update.answered,
+                sequence,
+                update.lifetime,
+                status,
+                Some((update.care_of, &update.key)),
+                reason,
+                clause,
+            );
         };
         if let Some(stored) = self.cache.stale(&key, update.sequence) {
             let reason = "the sequence number is not newer than the stored one";
@@ -423,7 +442,9 @@ impl Ai {
             }
             self.withdraw(&binding);
             let report = Report::info("binding-removed").anycast(anycast).care_of(binding.care_of);
-            self.report(report.sequence(update.sequence).because("the responder asked for it", "RFC 3775 9.5.3"));
+            self.report(
+                report.sequence(update.sequence).because("the responder asked for it", "RFC 3775 9.5.3"),
+            );
         }
         self.acknowledge(update, Status::ACCEPTED, Lifetime::ZERO);
     }
@@ -478,7 +499,8 @@ impl Ai {
             correspondent: answered.own,
         });
         self.counters.count("binding-acknowledgement.sent");
-        self.actions.push_back(Action::Send(acknowledgement::packet(answered, status, sequence, lifetime, key)));
+        self.actions
+            .push_back(Action::Send(acknowledgement::packet(answered, status, sequence, lifetime, key)));
         let report = Report::info("binding-update-refused")
             .anycast(answered.home_address)
             .peer(answered.source)
@@ -508,7 +530,8 @@ impl Ai {
     /// Errors about packets that left with a routing header (RFC 3775 9.3.4).
     fn handle_icmpv6(&mut self, packet: &Packet<'_>) {
         let payload = packet.payload();
-        let sum = ipv6::checksum(&packet.header.source, &packet.header.destination, next_header::ICMPV6, payload);
+        let sum =
+            ipv6::checksum(&packet.header.source, &packet.header.destination, next_header::ICMPV6, payload);
         let Ok(received) = Icmpv6::parse(payload) else {
             return self.counters.count("icmpv6.malformed");
         };

@@ -88,7 +88,11 @@ impl BindingView {
             care_of: binding.care_of,
             agent: binding.own_address,
             sequence: binding.sequence,
-            flags: letters.iter().filter(|(flag, _)| binding.flags.contains(*flag)).map(|(_, c)| *c).collect(),
+            flags: letters
+                .iter()
+                .filter(|(flag, _)| binding.flags.contains(*flag))
+                .map(|(_, c)| *c)
+                .collect(),
             lifetime: binding.lifetime.seconds(),
             remaining: binding.expires.saturating_since(now).as_secs(),
         }
@@ -150,7 +154,10 @@ impl Haa {
             return;
         };
         if packet.duplicate_home_address {
-            self.refuse(&packet, Refusal::silent("home-address.twice", "two home address options", "RFC 3775 6.3"));
+            self.refuse(
+                &packet,
+                Refusal::silent("home-address.twice", "two home address options", "RFC 3775 6.3"),
+            );
             return;
         }
         match packet.upper.protocol {
@@ -169,7 +176,8 @@ impl Haa {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(binding) = self.cache.take_expired(now) {
             self.counters.count("binding.expired");
-            let report = Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
+            let report =
+                Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
             self.withdraw(&binding);
             self.report(report.because("no refresh arrived within its lifetime", "RFC 3775 9.6"));
         }
@@ -269,7 +277,9 @@ impl Haa {
                     care_of = *address;
                     alternates += 1;
                 }
-                MobilityOption::NonceIndices { .. } if update.flags.contains(UpdateFlags::HOME_REGISTRATION) => {
+                MobilityOption::NonceIndices { .. }
+                    if update.flags.contains(UpdateFlags::HOME_REGISTRATION) =>
+                {
                     return silent("Nonce Indices in a home registration", "RFC 3775 9.5.1");
                 }
                 _ => {}
@@ -351,7 +361,12 @@ impl Haa {
         }
         let known = self.cache.get(&key).is_some();
         if !known && (self.cache.is_full() || self.pending.len() >= self.config.max_bindings) {
-            return reject(self, Status::INSUFFICIENT_RESOURCES, "the binding cache is full", "RFC 3775 10.3.1");
+            return reject(
+                self,
+                Status::INSUFFICIENT_RESOURCES,
+                "the binding cache is full",
+                "RFC 3775 10.3.1",
+            );
         }
         let lifetime = update.lifetime.min(self.config.max_lifetime);
         let binding = Binding {
@@ -419,9 +434,9 @@ impl Haa {
         let event = match moved_from {
             None => Report::info("binding-created"),
             Some(old) if old == care_of => Report::debug("binding-refreshed"),
-            Some(old) => {
-                Report::info("binding-moved").peer(old).because("the last Binding Update wins", "thesis 4.2.2")
-            }
+            Some(old) => Report::info("binding-moved")
+                .peer(old)
+                .because("the last Binding Update wins", "thesis 4.2.2"),
         };
         self.report(event.anycast(anycast).care_of(care_of).sequence(sequence).lifetime(lifetime.seconds()));
     }
@@ -440,7 +455,12 @@ impl Haa {
                     .status(Status::NOT_HOME_AGENT.0)
                     .because("there is no binding to remove", "RFC 3775 10.3.2"),
             );
-            return self.acknowledge(update.answered, Status::NOT_HOME_AGENT, update.sequence, Lifetime::ZERO);
+            return self.acknowledge(
+                update.answered,
+                Status::NOT_HOME_AGENT,
+                update.sequence,
+                Lifetime::ZERO,
+            );
         };
         self.counters.count("binding-update.deregistered");
         // Before the acknowledgement: a responder at home must be reached as itself (10.3.2).
@@ -547,8 +567,7 @@ impl Haa {
             reserved: 0,
             home_agents: vec![self.config.agent],
         };
-        let reply =
-            home_link::icmpv6_packet(&self.config.agent, &packet.header.source, HOP_LIMIT, message);
+        let reply = home_link::icmpv6_packet(&self.config.agent, &packet.header.source, HOP_LIMIT, message);
         self.actions.push_back(Action::Send(reply));
         self.report(Report::debug("home-agent-discovered").peer(packet.header.source));
     }

@@ -11,9 +11,7 @@ use super::rate_limit::TokenBucket;
 use crate::wire::chain::Packet;
 use crate::wire::icmpv6::{ErrorReason, error_packet};
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
-use crate::wire::mobility::{
-    self, BindingError, Message, MobilityHeader, checksum_is_valid, minimum_length,
-};
+use crate::wire::mobility::{self, BindingError, Message, MobilityHeader, checksum_is_valid, minimum_length};
 
 /// RFC 3775 6.1.9: a home address option without a binding.
 pub const BINDING_ERROR_UNKNOWN_HOME_ADDRESS: u8 = 1;
@@ -66,7 +64,8 @@ impl AnswerLimits {
         if !is_unicast(&peer) || !is_unicast(&own) {
             return None;
         }
-        let home_address = packet.home_address.as_ref().map_or(Ipv6Addr::UNSPECIFIED, |option| option.address);
+        let home_address =
+            packet.home_address.as_ref().map_or(Ipv6Addr::UNSPECIFIED, |option| option.address);
         let message =
             Message::BindingError(BindingError { status, reserved: 0, home_address, options: Vec::new() });
         self.binding_errors.take(now).then(|| mobility_packet(&own, &peer, message))
@@ -87,7 +86,8 @@ pub fn receive(
 ) -> Result<MobilityHeader, Refusal> {
     let bytes = packet.payload();
     let offset = packet.upper.offset;
-    let (Some(&payload_proto), Some(&header_length), Some(&kind)) = (bytes.first(), bytes.get(1), bytes.get(2))
+    let (Some(&payload_proto), Some(&header_length), Some(&kind)) =
+        (bytes.first(), bytes.get(1), bytes.get(2))
     else {
         return Err(Refusal::silent("mobility.truncated", "the Mobility Header is cut off", "RFC 3775 9.2"));
     };

@@ -26,7 +26,8 @@ impl TokenBucket {
         let passed = now.saturating_since(self.refilled);
         let earned = passed.as_nanos() / self.interval.as_nanos().max(1);
         if earned > 0 {
-            self.tokens = self.burst.min(self.tokens.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)));
+            self.tokens =
+                self.burst.min(self.tokens.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)));
             self.refilled = now;
         }
         let allowed = self.tokens > 0;

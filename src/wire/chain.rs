@@ -89,8 +89,20 @@ impl<'a> Packet<'a> {
     /// octets than there are; [`ErrorKind::BadOptionLength`] for a destination option that overruns its
     /// header or a home address option whose length is not 16.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        Self::walked(bytes, Walk::whole(bytes)?)
+    }
+
+    /// Like [`Packet::parse`] for a packet quoted in an ICMPv6 error, whose tail may be missing
+    /// (RFC 4443 section 3); [`Packet::payload`] is then empty.
+    ///
+    /// # Errors
+    /// Those of [`Packet::parse`], except for a payload that is cut off.
+    pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self> {
+        Self::walked(bytes, Walk::quoted(bytes)?)
+    }
+
+    fn walked(bytes: &'a [u8], mut walk: Walk<'a>) -> Result<Self> {
         let header = Ipv6Header::parse(bytes)?;
-        let mut walk = Walk::whole(bytes)?;
         let (mut headers, mut home_address, mut routing2) = (Vec::new(), None, None);
         let (mut duplicate_home_address, mut routing2_malformed) = (false, false);
         while let Some(extension) = walk.next() {

@@ -33,12 +33,13 @@ pub fn insert_home_address(packet: &mut PacketBuffer, care_of: &Ipv6Addr) -> Res
 }
 
 /// Puts the home address option's address back as the source and returns the care-of address that stood
-/// there. A header that holds nothing else is removed; otherwise the option becomes padding.
+/// there. A header that holds nothing else is removed; otherwise the option becomes padding. The packet may be
+/// one quoted in an ICMPv6 error, with its tail missing.
 ///
 /// # Errors
 /// Those of the chain walk; [`ErrorKind::NoHomeAddress`]. The packet is then unchanged.
 pub fn strip_home_address(packet: &mut PacketBuffer) -> Result<Ipv6Addr> {
-    let mut walk = Walk::whole(packet.as_slice())?;
+    let mut walk = Walk::quoted(packet.as_slice())?;
     let mut found = None;
     while let (None, Some(header)) = (found, walk.next()) {
         let header = header?;
@@ -91,13 +92,14 @@ pub fn insert_routing2(packet: &mut PacketBuffer, care_of: &Ipv6Addr) -> Result<
 
 /// Does what the care-of node does with a type 2 routing header (RFC 3775 section 6.4, RFC 8200 section
 /// 4.4), removes the header, and returns the care-of address that stood as destination: the home address
-/// becomes the destination and the hop limit is decremented.
+/// becomes the destination and the hop limit is decremented. The packet may be one quoted in an ICMPv6 error,
+/// with its tail missing.
 ///
 /// # Errors
 /// Those of the chain walk; [`ErrorKind::NoRouting2`] when there is no well-formed one with a segment left;
 /// [`ErrorKind::HopLimitExceeded`] at octet 7 when the hop limit is 1 or 0. The packet is then unchanged.
 pub fn strip_routing2(packet: &mut PacketBuffer) -> Result<Ipv6Addr> {
-    let mut walk = Walk::whole(packet.as_slice())?;
+    let mut walk = Walk::quoted(packet.as_slice())?;
     let mut found = None;
     while let (None, Some(header)) = (found, walk.next()) {
         let header = header?;

@@ -59,7 +59,10 @@ pub struct InitiatorUpdate {
 impl std::fmt::Debug for InitiatorUpdate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The key stays out of logs.
-        f.debug_struct("InitiatorUpdate").field("sequence", &self.sequence).field("delete", &self.delete).finish()
+        f.debug_struct("InitiatorUpdate")
+            .field("sequence", &self.sequence)
+            .field("delete", &self.delete)
+            .finish()
     }
 }
 
@@ -77,7 +80,13 @@ impl InitiatorUpdate {
 
     /// The whole packet: no A flag and no Alternate Care-of Address, Nonce Indices and the authenticator as KAME
     /// and UMIP lay them out, nothing behind it (RFC 3775 6.1.7, 6.2.7).
-    pub fn packet(&self, care_of: &Ipv6Addr, peer: &Ipv6Addr, anycast: &Ipv6Addr, lifetime: Lifetime) -> Vec<u8> {
+    pub fn packet(
+        &self,
+        care_of: &Ipv6Addr,
+        peer: &Ipv6Addr,
+        anycast: &Ipv6Addr,
+        lifetime: Lifetime,
+    ) -> Vec<u8> {
         let options = [
             MobilityOption::NonceIndices { home: self.home_index, care_of: self.care_of_index },
             MobilityOption::BindingAuthorizationData(vec![0; 12]),
@@ -184,7 +193,8 @@ impl Correspondent {
 
     /// A packet went or came through the tunnel: begin return routability, unless it runs, is done or is useless.
     pub fn tunnelled(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
-        let settled = self.testing || self.deleting || self.bound_until.is_some() || self.plain_until.is_some();
+        let settled =
+            self.testing || self.deleting || self.bound_until.is_some() || self.plain_until.is_some();
         if settled || self.quiet_until > now {
             return Vec::new();
         }
@@ -296,7 +306,13 @@ impl Correspondent {
     }
 
     /// True when `header`, whose octets are `bytes`, carries the authenticator of the last Binding Update's key.
-    pub fn is_sealed(&self, header: &MobilityHeader, bytes: &[u8], care_of: Ipv6Addr, peer: Ipv6Addr) -> bool {
+    pub fn is_sealed(
+        &self,
+        header: &MobilityHeader,
+        bytes: &[u8],
+        care_of: Ipv6Addr,
+        peer: Ipv6Addr,
+    ) -> bool {
         self.key.as_ref().is_some_and(|key| {
             is_sealed_by(header, bytes, SealKey { binding_management_key: key, care_of, correspondent: peer })
         })
@@ -308,11 +324,18 @@ impl Correspondent {
         if self.bound_until.is_none() {
             return vec![Step::Forget];
         }
-        if let Some(home) = self.home.token.filter(|token| now.saturating_since(token.received) < MAX_TOKEN_LIFETIME) {
+        if let Some(home) =
+            self.home.token.filter(|token| now.saturating_since(token.received) < MAX_TOKEN_LIFETIME)
+        {
             self.sequence = self.sequence.wrapping_add(1);
             let key = binding_management_key(&home.value, None);
-            let update =
-                InitiatorUpdate { sequence: self.sequence, home_index: home.index, care_of_index: 0, key, delete: true };
+            let update = InitiatorUpdate {
+                sequence: self.sequence,
+                home_index: home.index,
+                care_of_index: 0,
+                key,
+                delete: true,
+            };
             return vec![Step::Update { update }, Step::Forget];
         }
         if self.deleting {
@@ -331,8 +354,10 @@ impl Correspondent {
         }
         if self.bound_until.is_some_and(|until| until <= now) {
             self.bound_until = None;
-            let mut steps =
-                vec![Step::Tunnel { reason: "the binding at the initiator ended", clause: "RFC 3775 11.7.2" }];
+            let mut steps = vec![Step::Tunnel {
+                reason: "the binding at the initiator ended",
+                clause: "RFC 3775 11.7.2",
+            }];
             if !self.testing {
                 steps.push(Step::Forget);
             }

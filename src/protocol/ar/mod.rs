@@ -18,7 +18,8 @@ use super::clock::Instant;
 use super::counters::Counters;
 use super::home_link::{discovery_request, home_agents_anycast};
 use super::input::{
-    self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, BINDING_ERROR_UNKNOWN_TYPE, Refusal, mobility_packet,
+    self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, BINDING_ERROR_UNKNOWN_TYPE, Refusal,
+    mobility_packet,
 };
 use super::limits::HOP_LIMIT;
 use super::random::Random;
@@ -29,8 +30,8 @@ use crate::wire::destination_options::home_address_header;
 use crate::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message, error_packet};
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
 use crate::wire::mobility::{
-    BindingAcknowledgement, BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status, TestInit,
-    UpdateFlags, align,
+    BindingAcknowledgement, BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status,
+    TestInit, UpdateFlags, align,
 };
 use crate::wire::rewrite::strip_home_address;
 use crate::wire::tunnel::{encapsulate, relay_error};
@@ -178,13 +179,21 @@ impl Ar {
 
     /// Lets time pass: retransmissions, refreshes, ends of lifetimes.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due: Vec<_> =
-            self.registrations.iter().filter(|(_, r)| r.deadline().is_some_and(|at| at <= now)).map(|(a, _)| *a).collect();
+        let due: Vec<_> = self
+            .registrations
+            .iter()
+            .filter(|(_, r)| r.deadline().is_some_and(|at| at <= now))
+            .map(|(a, _)| *a)
+            .collect();
         for anycast in due {
             self.step_registration(now, anycast, |registration, _| registration.timeout(now));
         }
-        let due: Vec<_> =
-            self.correspondents.iter().filter(|(_, c)| c.deadline().is_some_and(|at| at <= now)).map(|(k, _)| *k).collect();
+        let due: Vec<_> = self
+            .correspondents
+            .iter()
+            .filter(|(_, c)| c.deadline().is_some_and(|at| at <= now))
+            .map(|(k, _)| *k)
+            .collect();
         for key in due {
             self.step_correspondent(now, key, |correspondent, random| correspondent.timeout(now, random));
         }
@@ -196,7 +205,9 @@ impl Ar {
         match command {
             ArCommand::Register(only) => {
                 for anycast in self.selected(*only) {
-                    self.step_registration(now, anycast, |registration, random| registration.register(now, random));
+                    self.step_registration(now, anycast, |registration, random| {
+                        registration.register(now, random)
+                    });
                 }
             }
             ArCommand::Deregister(only) => {
@@ -279,8 +290,10 @@ impl Ar {
             }
             Outcome::Update { agent, sequence, lifetime } => {
                 self.counters.count("binding-update.sent");
-                self.actions.push_back(Action::Send(home_update(&care_of, &agent, &anycast, sequence, lifetime)));
-                let report = Report::debug("binding-update-sent").anycast(anycast).care_of(care_of).peer(agent);
+                self.actions
+                    .push_back(Action::Send(home_update(&care_of, &agent, &anycast, sequence, lifetime)));
+                let report =
+                    Report::debug("binding-update-sent").anycast(anycast).care_of(care_of).peer(agent);
                 self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
             }
             Outcome::Bound { agent, sequence, lifetime, first } => {
@@ -399,12 +412,14 @@ impl Ar {
         for step in steps {
             match step {
                 Step::HomeTest { cookie } => {
-                    let message = Message::HomeTestInit(TestInit { reserved: 0, cookie, options: Vec::new() });
+                    let message =
+                        Message::HomeTestInit(TestInit { reserved: 0, cookie, options: Vec::new() });
                     self.counters.count("home-test-init.sent");
                     self.send_reverse_tunnelled(anycast, mobility_packet(&anycast, &peer, message));
                 }
                 Step::CareOfTest { cookie } => {
-                    let message = Message::CareOfTestInit(TestInit { reserved: 0, cookie, options: Vec::new() });
+                    let message =
+                        Message::CareOfTestInit(TestInit { reserved: 0, cookie, options: Vec::new() });
                     self.counters.count("care-of-test-init.sent");
                     self.actions.push_back(Action::Send(mobility_packet(&care_of, &peer, message)));
                 }
@@ -507,7 +522,9 @@ impl Ar {
                 let key = (error.home_address, sender);
                 match error.status {
                     BINDING_ERROR_UNKNOWN_HOME_ADDRESS => {
-                        self.step_correspondent(now, key, |correspondent, _| correspondent.binding_unknown(now));
+                        self.step_correspondent(now, key, |correspondent, _| {
+                            correspondent.binding_unknown(now)
+                        });
                     }
                     BINDING_ERROR_UNKNOWN_TYPE => self.mark_plain(
                         now,
@@ -532,8 +549,10 @@ impl Ar {
         self.counters.count("binding-acknowledgement.received");
         let anycast = packet.final_destination();
         let sender = packet.header.source;
-        let with_routing_header =
-            packet.routing2.as_ref().is_some_and(|routing| routing.segments_left == 1 && routing.address == anycast);
+        let with_routing_header = packet
+            .routing2
+            .as_ref()
+            .is_some_and(|routing| routing.segments_left == 1 && routing.address == anycast);
         if !with_routing_header || packet.header.destination != self.config.care_of {
             // RFC 3775 11.3.3 and KAME: away from home an acknowledgement travels with the routing header.
             let clause = "RFC 3775 11.7.3";
@@ -567,7 +586,8 @@ impl Ar {
     fn handle_icmpv6(&mut self, now: Instant, packet: &Packet<'_>) {
         let payload = packet.payload();
         let verified =
-            ipv6::checksum(&packet.header.source, &packet.header.destination, next_header::ICMPV6, payload) == 0;
+            ipv6::checksum(&packet.header.source, &packet.header.destination, next_header::ICMPV6, payload)
+                == 0;
         let Ok(received) = Icmpv6::parse(payload) else {
             return self.counters.count("icmpv6.malformed");
         };
@@ -608,13 +628,15 @@ impl Ar {
     ) {
         let Ok(quoted) = Packet::parse_quoted(invoking) else { return };
         let sender = packet.header.source;
-        let mine = quoted.header.source == self.config.care_of || self.registrations.contains_key(&quoted.header.source);
+        let mine = quoted.header.source == self.config.care_of
+            || self.registrations.contains_key(&quoted.header.source);
         if !mine || quoted.header.destination != sender {
             return self.relay_tunnel_error(packet);
         }
         let pointer = usize::try_from(pointer).unwrap_or(usize::MAX);
-        let about_mobility =
-            code == 1 && quoted.upper.protocol == next_header::MOBILITY && pointer == quoted.upper.next_header_offset;
+        let about_mobility = code == 1
+            && quoted.upper.protocol == next_header::MOBILITY
+            && pointer == quoted.upper.next_header_offset;
         let about_option =
             code == 2 && quoted.home_address.as_ref().is_some_and(|option| option.option_offset == pointer);
         if about_mobility || about_option {
@@ -707,5 +729,8 @@ fn update_packet(
 
 /// True when a status tells the responder to try another agent (RFC 3775 11.7.3).
 fn asks_for_another_agent(status: Status) -> bool {
-    matches!(status, Status::HOME_REGISTRATION_NOT_SUPPORTED | Status::NOT_HOME_SUBNET | Status::NOT_HOME_AGENT)
+    matches!(
+        status,
+        Status::HOME_REGISTRATION_NOT_SUPPORTED | Status::NOT_HOME_SUBNET | Status::NOT_HOME_AGENT
+    )
 }

@@ -11,8 +11,8 @@ use super::{AnycastConfig, asks_for_another_agent};
 use crate::protocol::binding::sequence::after_out_of_window;
 use crate::protocol::clock::Instant;
 use crate::protocol::limits::{
-    DHAAD_RETRIES, INITIAL_BINDACK_TIMEOUT, INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION, INITIAL_DHAAD_TIMEOUT,
-    MAX_BINDACK_TIMEOUT,
+    DHAAD_RETRIES, INITIAL_BINDACK_TIMEOUT, INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION,
+    INITIAL_DHAAD_TIMEOUT, MAX_BINDACK_TIMEOUT,
 };
 use crate::protocol::random::Random;
 use crate::wire::mobility::{Lifetime, Status};
@@ -32,15 +32,34 @@ const MAX_DEREGISTRATION_TRIES: u32 = 2;
 pub enum Outcome {
     Nothing,
     /// Ask for home agents.
-    Discover { identifier: u16 },
+    Discover {
+        identifier: u16,
+    },
     /// Send a Binding Update.
-    Update { agent: Ipv6Addr, sequence: u16, lifetime: Lifetime },
+    Update {
+        agent: Ipv6Addr,
+        sequence: u16,
+        lifetime: Lifetime,
+    },
     /// The agent accepted; `first` when there was no binding before.
-    Bound { agent: Ipv6Addr, sequence: u16, lifetime: Lifetime, first: bool },
+    Bound {
+        agent: Ipv6Addr,
+        sequence: u16,
+        lifetime: Lifetime,
+        first: bool,
+    },
     /// There is no binding any more, against the responder's will.
-    Lost { agent: Option<Ipv6Addr>, status: Option<Status>, reason: &'static str, clause: &'static str },
+    Lost {
+        agent: Option<Ipv6Addr>,
+        status: Option<Status>,
+        reason: &'static str,
+        clause: &'static str,
+    },
     /// The responder left.
-    Ended { agent: Option<Ipv6Addr>, reason: &'static str },
+    Ended {
+        agent: Option<Ipv6Addr>,
+        reason: &'static str,
+    },
 }
 
 /// A Binding Acknowledgement from the agent.
@@ -319,7 +338,11 @@ impl Registration {
     }
 
     fn first_interval(&self) -> Duration {
-        if self.expires.is_some() { INITIAL_BINDACK_TIMEOUT } else { INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION }
+        if self.expires.is_some() {
+            INITIAL_BINDACK_TIMEOUT
+        } else {
+            INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION
+        }
     }
 
     fn ask_for_agents(&mut self, now: Instant, random: &mut dyn Random) -> Outcome {

@@ -115,7 +115,12 @@ mod tests {
         let mut ring = NonceRing::new(&mut random);
         for step in 0..100_000_u64 {
             let address = Ipv6Addr::from(u128::from(step));
-            ring.issue(Instant::from_start(Duration::from_millis(step * 10)), &mut random, &address, TokenKind::CareOf);
+            ring.issue(
+                Instant::from_start(Duration::from_millis(step * 10)),
+                &mut random,
+                &address,
+                TokenKind::CareOf,
+            );
         }
         assert!(ring.nonces.len() <= 9, "one nonce every 30 s, each kept 240 s: {}", ring.nonces.len());
     }

@@ -21,7 +21,8 @@ pub struct SealKey<'a> {
 pub fn seal(header: &mut MobilityHeader, key: SealKey<'_>) {
     let bytes = header.emit();
     if let Some(value) = authenticator(key.binding_management_key, &key.care_of, &key.correspondent, &bytes)
-        && let Some(MobilityOption::BindingAuthorizationData(data)) = options_mut(header).and_then(|o| o.last_mut())
+        && let Some(MobilityOption::BindingAuthorizationData(data)) =
+            options_mut(header).and_then(|o| o.last_mut())
     {
         *data = value.to_vec();
     }
@@ -29,7 +30,9 @@ pub fn seal(header: &mut MobilityHeader, key: SealKey<'_>) {
 
 /// True when `bytes`, one whole Mobility Header that parsed as `header`, ends with the authenticator of `key`.
 pub fn is_sealed_by(header: &MobilityHeader, bytes: &[u8], key: SealKey<'_>) -> bool {
-    let Some(MobilityOption::BindingAuthorizationData(received)) = options(header).last() else { return false };
+    let Some(MobilityOption::BindingAuthorizationData(received)) = options(header).last() else {
+        return false;
+    };
     authenticator_is_valid(key.binding_management_key, &key.care_of, &key.correspondent, bytes, received)
 }
 
