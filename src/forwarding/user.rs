@@ -246,14 +246,14 @@ impl Forwarder {
         seen: &mut Vec<Observation>,
     ) -> Fate {
         match fixed.next_header {
-            next_header::IPV6 => self.from_tunnel(now, fixed, packet, seen),
-            next_header::ROUTING => self.from_routing_header(now, fixed, packet, seen),
-            next_header::DESTINATION_OPTIONS => self.from_home_address(now, fixed, packet, seen),
+            next_header::IPV6 => self.tunnelled(now, fixed, packet, seen),
+            next_header::ROUTING => self.routed(now, fixed, packet, seen),
+            next_header::DESTINATION_OPTIONS => self.optioned(now, fixed, packet, seen),
             _ => Fate::Role,
         }
     }
 
-    fn from_tunnel(
+    fn tunnelled(
         &mut self,
         now: Instant,
         fixed: &Fixed,
@@ -305,7 +305,7 @@ impl Forwarder {
         }
     }
 
-    fn from_routing_header(
+    fn routed(
         &mut self,
         now: Instant,
         fixed: &Fixed,
@@ -335,7 +335,7 @@ impl Forwarder {
         }
     }
 
-    fn from_home_address(
+    fn optioned(
         &mut self,
         now: Instant,
         fixed: &Fixed,

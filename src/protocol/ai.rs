@@ -78,12 +78,19 @@ struct Authorised {
     key: [u8; 20],
 }
 
-/// Why a Binding Update is not carried out.
-enum Denial {
+/// A Binding Update that is answered with an error.
+struct Denial {
+    status: Status,
+    reason: &'static str,
+    clause: &'static str,
+}
+
+/// Why a Binding Update was not authorised.
+enum Unauthorised {
     /// Silence.
     Dropped(Refusal),
     /// An acknowledgement without authenticator (statuses 131, 136 to 139).
-    Status(Answered, Status, &'static str, &'static str),
+    Denied(Answered, Denial),
 }
 
 /// The anycast initiator.
@@ -234,9 +241,9 @@ impl Ai {
                 self.counters.count("binding-update.received");
                 match self.authorise(now, packet, &header, update) {
                     Ok(update) => self.handle_update(now, &update),
-                    Err(Denial::Dropped(refusal)) => self.refuse(packet, refusal),
-                    Err(Denial::Status(answered, status, reason, clause)) => {
-                        self.deny(answered, update.sequence, update.lifetime, status, None, reason, clause);
+                    Err(Unauthorised::Dropped(refusal)) => self.refuse(packet, refusal),
+                    Err(Unauthorised::Denied(answered, denial)) => {
+                        self.deny(answered, update.sequence, update.lifetime, None, &denial);
                     }
                 }
             }
@@ -273,9 +280,10 @@ impl Ai {
         packet: &Packet<'_>,
         header: &MobilityHeader,
         update: &BindingUpdate,
-    ) -> Result<Authorised, Denial> {
-        let dropped =
-            |reason, clause| Err(Denial::Dropped(Refusal::silent("binding-update.dropped", reason, clause)));
+    ) -> Result<Authorised, Unauthorised> {
+        let dropped = |reason, clause| {
+            Err(Unauthorised::Dropped(Refusal::silent("binding-update.dropped", reason, clause)))
+        };
         let source = packet.header.source;
         let own = packet.header.destination;
         let home_address = packet.final_source();
@@ -307,10 +315,20 @@ impl Ai {
             let bound = self.cache.get(&(home_address, own)).is_some();
             return Err(if bound {
                 let reason = "a binding of return routability cannot become a home registration";
-                Denial::Status(answered, Status::REGISTRATION_TYPE_CHANGE, reason, "RFC 3775 9.5.1")
+                Unauthorised::Denied(
+                    answered,
+                    Denial { status: Status::REGISTRATION_TYPE_CHANGE, reason, clause: "RFC 3775 9.5.1" },
+                )
             } else {
                 let reason = "this node is not a home agent";
-                Denial::Status(answered, Status::HOME_REGISTRATION_NOT_SUPPORTED, reason, "RFC 3775 10.3.1")
+                Unauthorised::Denied(
+                    answered,
+                    Denial {
+                        status: Status::HOME_REGISTRATION_NOT_SUPPORTED,
+                        reason,
+                        clause: "RFC 3775 10.3.1",
+                    },
+                )
             });
         };
         if home_registration {
@@ -325,7 +343,9 @@ impl Ai {
             .recall(now, home_index, &home_address, TokenKind::Home)
             .filter(|_| !self.spent.contains_key(&(home_address, home_index)));
         let care_of_token = self.nonces.recall(now, care_of_index, &care_of, TokenKind::CareOf);
-        let expired = |status, reason| Err(Denial::Status(answered, status, reason, "RFC 3775 9.5.1"));
+        let expired = |status, reason| {
+            Err(Unauthorised::Denied(answered, Denial { status, reason, clause: "RFC 3775 9.5.1" }))
+        };
         let key = match (home_token, care_of_token, deletes) {
             (Some(home), _, true) => binding_management_key(&home, None),
             (Some(home), Some(care_of), false) => binding_management_key(&home, Some(&care_of)),
@@ -366,27 +386,25 @@ impl Ai {
     fn handle_update(&mut self, now: Instant, update: &Authorised) {
         let Answered { own, home_address: anycast, .. } = update.answered;
         let key = (anycast, own);
-        let deny = |ai: &mut Self, sequence, status, reason, clause| {
-            ai.deny(
-                update.answered,
-                sequence,
-                update.lifetime,
-                status,
-                Some((update.care_of, &update.key)),
-                reason,
-                clause,
-            );
-        };
+        let sealed = Some((update.care_of, &update.key));
         if let Some(stored) = self.cache.stale(&key, update.sequence) {
-            let reason = "the sequence number is not newer than the stored one";
-            return deny(self, stored, Status::SEQUENCE_OUT_OF_WINDOW, reason, "RFC 3775 9.5.1");
+            let denial = Denial {
+                status: Status::SEQUENCE_OUT_OF_WINDOW,
+                reason: "the sequence number is not newer than the stored one",
+                clause: "RFC 3775 9.5.1",
+            };
+            return self.deny(update.answered, stored, update.lifetime, sealed, &denial);
         }
         if update.lifetime == Lifetime::ZERO || update.care_of == anycast {
             return self.delete(now, update);
         }
         if self.cache.get(&key).is_none() && self.cache.is_full() {
-            let reason = "the binding cache is full";
-            return deny(self, update.sequence, Status::INSUFFICIENT_RESOURCES, reason, "RFC 3775 9.5.2");
+            let denial = Denial {
+                status: Status::INSUFFICIENT_RESOURCES,
+                reason: "the binding cache is full",
+                clause: "RFC 3775 9.5.2",
+            };
+            return self.deny(update.answered, update.sequence, update.lifetime, sealed, &denial);
         }
         let longest = Lifetime::from_seconds(u32::try_from(MAX_RR_BINDING_LIFETIME.as_secs()).unwrap_or(420));
         let lifetime = update.lifetime.min(longest);
@@ -472,16 +490,13 @@ impl Ai {
         self.actions.push_back(Action::Send(packet));
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn deny(
         &mut self,
         answered: Answered,
         sequence: u16,
         lifetime: Lifetime,
-        status: Status,
         key: Option<(Ipv6Addr, &[u8; 20])>,
-        reason: &'static str,
-        clause: &'static str,
+        &Denial { status, reason, clause }: &Denial,
     ) {
         self.counters.count(match status {
             Status::INSUFFICIENT_RESOURCES => "binding-update.refused.130",

@@ -186,7 +186,7 @@ impl Ar {
             .map(|(a, _)| *a)
             .collect();
         for anycast in due {
-            self.step_registration(now, anycast, |registration, _| registration.timeout(now));
+            self.step_registration(anycast, |registration, _| registration.timeout(now));
         }
         let due: Vec<_> = self
             .correspondents
@@ -205,7 +205,7 @@ impl Ar {
         match command {
             ArCommand::Register(only) => {
                 for anycast in self.selected(*only) {
-                    self.step_registration(now, anycast, |registration, random| {
+                    self.step_registration(anycast, |registration, random| {
                         registration.register(now, random)
                     });
                 }
@@ -272,7 +272,6 @@ impl Ar {
     /// Runs one step of a registration and carries out what it asks for.
     fn step_registration(
         &mut self,
-        now: Instant,
         anycast: Ipv6Addr,
         step: impl FnOnce(&mut Registration, &mut dyn Random) -> Outcome,
     ) {
@@ -343,7 +342,7 @@ impl Ar {
             self.step_correspondent(now, key, |correspondent, random| correspondent.delete(now, random));
         }
         if !self.correspondents.keys().any(|(a, _)| *a == anycast) {
-            self.step_registration(now, anycast, |registration, _| registration.deregister(now));
+            self.step_registration(anycast, |registration, _| registration.deregister(now));
         } else if let Some(registration) = self.registrations.get_mut(&anycast) {
             registration.leaving = true;
         }
@@ -361,9 +360,9 @@ impl Ar {
             let waiting = self.correspondents.keys().any(|(a, _)| *a == anycast);
             let leaving = self.registrations.get(&anycast).is_some_and(|registration| registration.leaving);
             if leaving && !waiting {
-                self.step_registration(now, anycast, |registration, _| registration.deregister(now));
+                self.step_registration(anycast, |registration, _| registration.deregister(now));
             } else if late {
-                self.step_registration(now, anycast, |registration, _| registration.abandon());
+                self.step_registration(anycast, |registration, _| registration.abandon());
             }
         }
     }
@@ -508,7 +507,7 @@ impl Ar {
                 self.counters.count("binding-refresh-request.received");
                 let agent = self.registrations.get(&destination).and_then(|registration| registration.agent);
                 if agent == Some(sender) {
-                    self.step_registration(now, destination, |registration, random| {
+                    self.step_registration(destination, |registration, random| {
                         registration.register(now, random)
                     });
                 } else {
@@ -570,7 +569,7 @@ impl Ar {
                 lifetime: acknowledgement.lifetime,
                 refresh_advice,
             };
-            self.step_registration(now, anycast, |registration, random| {
+            self.step_registration(anycast, |registration, random| {
                 registration.acknowledged(now, answer, random)
             });
         } else {
@@ -600,7 +599,7 @@ impl Ar {
                 let asking =
                     self.registrations.iter().find(|(_, r)| r.expects_agents(*identifier)).map(|(a, _)| *a);
                 if let Some(anycast) = asking {
-                    self.step_registration(now, anycast, |registration, random| {
+                    self.step_registration(anycast, |registration, random| {
                         registration.discovered(now, home_agents, random)
                     });
                 }
