@@ -4,6 +4,8 @@
 //! intake (`platform`) -> [`wire`] -> [`protocol`] -> actions -> `daemon` -> [`forwarding`] or `platform`.
 //! `tests/house.rs` checks that no room calls one it must not call.
 
+pub mod daemon;
 pub mod forwarding;
+pub mod platform;
 pub mod protocol;
 pub mod wire;
