@@ -1,7 +1,7 @@
 //! The command line (design section 5): turns words into settings or requests, and results into text and exit codes
 //! (0 good, 1 a negative answer, 2 usage or configuration, 3 no running node). Called by `main`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -277,6 +277,7 @@ fn start_log(verbose: u8) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .try_init();
 }

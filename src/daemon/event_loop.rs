@@ -21,7 +21,6 @@ use crate::protocol::ai::{Ai, AiConfig};
 use crate::protocol::ar::{AnycastConfig, Ar, ArConfig};
 use crate::protocol::clock::Instant;
 use crate::protocol::haa::{Haa, HaaConfig};
-use crate::protocol::home_link::ALL_NODES;
 use crate::protocol::random::Random;
 use crate::protocol::report::{Report, Severity};
 use crate::wire::PacketBuffer;
@@ -167,7 +166,7 @@ fn prepare(host: &mut Host, settings: &Settings) -> Result<(Node, Own), Error> {
             host.tap(&[agent], *duplicate_address_detection)?;
             let config = HaaConfig {
                 agent,
-                link_local: host.source_towards(ALL_NODES)?.filter(Ipv6Addr::is_unicast_link_local),
+                link_local: host.link_local()?,
                 link_address,
                 home_prefixes,
                 anycast: anycast.clone(),

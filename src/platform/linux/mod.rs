@@ -130,6 +130,21 @@ impl Host {
     /// # Errors
     /// What the kernel says.
     pub fn addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
+        let mut addresses = self.all_addresses()?;
+        addresses.retain(|found| !found.address.is_unicast_link_local());
+        Ok(addresses)
+    }
+
+    /// The interface's link-local address, once it may be used.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn link_local(&self) -> Result<Option<Ipv6Addr>, Error> {
+        let usable = |found: &InterfaceAddress| found.address.is_unicast_link_local() && !found.tentative;
+        Ok(self.all_addresses()?.into_iter().find(usable).map(|found| found.address))
+    }
+
+    fn all_addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
         let index = self.interface.index;
         Netlink::open()
             .and_then(|mut netlink| netlink.addresses(index))

@@ -40,6 +40,8 @@ pub enum Step {
     Update { update: InitiatorUpdate },
     /// Packets to the initiator go directly from now on.
     Optimised,
+    /// The initiator is left alone for a while; packets to it keep to the tunnel.
+    Plain { reason: &'static str, clause: &'static str },
     /// Packets to the initiator go through the tunnel from now on.
     Tunnel { reason: &'static str, clause: &'static str },
     /// Nothing more is remembered of the initiator.
@@ -267,7 +269,7 @@ impl Correspondent {
         self.bound_until = None;
         self.next = None;
         self.plain_until = Some(now + PLAIN_PEER_MEMORY);
-        vec![Step::Tunnel { reason, clause }]
+        vec![Step::Plain { reason, clause }]
     }
 
     /// A Binding Acknowledgement from the initiator (RFC 3775 11.7.3); `sealed` tells whether its authenticator

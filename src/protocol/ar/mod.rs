@@ -437,6 +437,11 @@ impl Ar {
                     self.actions.push_back(Action::InstallRule(rule));
                     self.report(Report::info("route-optimised").anycast(anycast).care_of(care_of).peer(peer));
                 }
+                Step::Plain { reason, clause } => {
+                    self.remove_optimisation(key);
+                    let report = Report::info("initiator-plain").anycast(anycast).peer(peer);
+                    self.report(report.because(reason, clause));
+                }
                 Step::Tunnel { reason, clause } => {
                     self.remove_optimisation(key);
                     let report = Report::info("route-optimisation-ended").anycast(anycast).peer(peer);
