@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use mga_node::wire::destination_options::{DestinationOption, DestinationOptions};
+use mga_node::wire::dissect::line;
 use mga_node::wire::icmpv6::Icmpv6;
 use mga_node::wire::ipv6::next_header::{DESTINATION_OPTIONS, FRAGMENT, ICMPV6, IPV6, MOBILITY, ROUTING};
 use mga_node::wire::ipv6::{self, HEADER_LENGTH};
@@ -210,6 +211,22 @@ fn every_packet_decodes_encodes_and_sums_as_counted_by_scapy() {
     }
     // As many as tshark finds too (`mip6.mhtype`), less the one behind the malformed option.
     assert_eq!(headers, 1330);
+}
+
+#[test]
+fn a_line_tells_faults_of_the_faulty_stimuli_and_of_no_other_packet() {
+    for name in expected().into_keys() {
+        let (mut malformed, mut wrong) = (0, false);
+        for packet in packets(&pcaps().join(&name)) {
+            let told = line(&packet);
+            malformed += usize::from(told.contains("[malformed:"));
+            wrong |= told.contains("[bad checksum]");
+            assert!(!told.contains("[truncated"), "{name}: {told}");
+        }
+        let known = MALFORMED.iter().find(|(file, ..)| *file == name).map_or(0, |&(.., count)| count);
+        assert_eq!(malformed, known, "{name}");
+        assert_eq!(wrong, WRONG_CHECKSUMS.iter().any(|(file, _)| *file == name), "{name}");
+    }
 }
 
 #[test]
