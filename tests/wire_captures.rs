@@ -15,7 +15,7 @@ use mga_node::wire::ipv6::next_header::{DESTINATION_OPTIONS, FRAGMENT, ICMPV6, I
 use mga_node::wire::ipv6::{self, HEADER_LENGTH};
 use mga_node::wire::mobility::{MobilityHeader, MobilityOption, authorization_input, checksum_is_valid};
 use mga_node::wire::routing::RoutingHeader;
-use mga_node::wire::{Error, ErrorKind, Packet};
+use mga_node::wire::{Error, ErrorKind, Packet, PacketBuffer, rewrite, tunnel};
 use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
 use sha1::{Digest, Sha1};
@@ -227,6 +227,47 @@ fn a_line_tells_faults_of_the_faulty_stimuli_and_of_no_other_packet() {
         assert_eq!(malformed, known, "{name}");
         assert_eq!(wrong, WRONG_CHECKSUMS.iter().any(|(file, _)| *file == name), "{name}");
     }
+}
+
+/// Takes every header that KAME and UMIP inserted out and puts it in again.
+#[test]
+fn rewrites_and_tunnels_insert_what_kame_and_umip_insert() {
+    let (mut homes, mut routings, mut tunnels) = (0, 0, 0);
+    for name in expected().into_keys() {
+        for octets in packets(&pcaps().join(&name)) {
+            let Ok(packet) = Packet::parse(&octets) else { continue };
+            let length = HEADER_LENGTH + usize::from(packet.header.payload_length);
+            let octets = &octets[..length];
+            if packet.home_address.is_some() && !packet.duplicate_home_address {
+                let mut buffer = PacketBuffer::new(octets);
+                let care_of = rewrite::strip_home_address(&mut buffer).unwrap();
+                assert_eq!(buffer.len() + 24, length, "{name}");
+                rewrite::insert_home_address(&mut buffer, &care_of).unwrap();
+                assert_eq!(buffer.as_slice(), octets, "{name}");
+                homes += 1;
+            }
+            if packet.routing2.is_some() {
+                let mut buffer = PacketBuffer::new(octets);
+                let care_of = rewrite::strip_routing2(&mut buffer).unwrap();
+                assert_eq!(buffer.len() + 24, length, "{name}");
+                rewrite::insert_routing2(&mut buffer, &care_of).unwrap();
+                buffer.as_mut_slice()[7] += 1;
+                assert_eq!(buffer.as_slice(), octets, "{name}");
+                routings += 1;
+            }
+            if packet.upper.protocol == IPV6 {
+                let mut buffer = PacketBuffer::new(octets);
+                let outer = tunnel::decapsulate(&mut buffer).unwrap();
+                tunnel::encapsulate(&mut buffer, &outer.source, &outer.destination, outer.hop_limit);
+                // Linux copies the inner flow label to the outer header; the traffic class is zero in all of them.
+                let mut expected = octets.to_vec();
+                expected[..4].copy_from_slice(&[0x60, 0, 0, 0]);
+                assert_eq!(buffer.as_slice(), expected, "{name}");
+                tunnels += 1;
+            }
+        }
+    }
+    assert_eq!((homes, routings, tunnels), (1560, 1735, 1406));
 }
 
 #[test]
