@@ -582,6 +582,53 @@ fn a_packet_longer_than_the_mtu_comes_back_from_send_and_the_others_leave() {
 }
 
 #[test]
+fn a_path_mtu_the_kernel_learnt_is_known() {
+    let wire = Wire::new();
+    wire.with_node(|node| {
+        let program = UdpSocket::bind((HOST, 4247)).expect("a socket");
+        program.connect((ELSEWHERE, 4248)).expect("connected");
+        let sent = ipv6(17, HOST, ELSEWHERE, &udp(HOST, ELSEWHERE, (4247, 4248), &[0; 1000]));
+        let too_big = [&[2, 0, 0, 0, 0, 0, 0x05, 0x46], sent.as_slice()].concat();
+        let error = ipv6(58, PEER, HOST, &checksummed(58, 2, PEER, HOST, too_big));
+        assert_eq!(node.route_mtu(ELSEWHERE).expect("a route"), 1500);
+        node.tap(&[HOST], false).expect("tapped");
+        wire.peer.run(|| send_raw(std::slice::from_ref(&error))).expect("the namespace");
+        let tapped = wait_for(node, |received| Some(received.packet.clone())).expect("the error is tapped");
+        assert_eq!(tapped.as_slice(), error);
+        assert_eq!(node.route_mtu(ELSEWHERE).expect("a route"), 0x546);
+    });
+}
+
+#[test]
+fn packets_leave_by_the_link_whatever_their_scope_and_a_router_forwards_what_is_delivered() {
+    let wire = Wire::new();
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 0x101);
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    wire.with_node(|node| {
+        node.become_router().expect("a router");
+        node.own(ANYCAST).expect("owned");
+        let catcher = wire.peer.run(|| UdpSocket::bind("[::]:4249")).expect("in").expect("a socket");
+        catcher.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let caught = || {
+            let mut octets = [0; 16];
+            let (length, from) = catcher.recv_from(&mut octets).expect("a datagram");
+            (octets[..length].to_vec(), from.ip())
+        };
+        for to in [link_local, all_nodes, PEER] {
+            let packet = ipv6(17, ANYCAST, to, &udp(ANYCAST, to, (7, 4249), b"direct"));
+            let report = node.send(&mut vec![PacketBuffer::new(&packet)]);
+            assert_eq!(report.sent, 1, "{to}: {report:?}");
+            assert_eq!(caught(), (b"direct".to_vec(), ANYCAST.into()), "{to}");
+        }
+        // What a responder sent through the tunnel goes on to the initiator as a forwarded packet.
+        let packet = ipv6(17, ANYCAST, PEER, &udp(ANYCAST, PEER, (7, 4249), b"inner"));
+        assert_eq!(node.deliver(&mut vec![PacketBuffer::new(&packet)]).expect("delivered"), 1);
+        assert_eq!(caught(), (b"inner".to_vec(), ANYCAST.into()));
+        assert!(drain(node).is_empty(), "nothing of that comes back to us");
+    });
+}
+
+#[test]
 fn taps_copy_what_they_are_asked_for_and_the_kernel_still_answers() {
     let wire = Wire::new();
     wire.with_node(|node| {
