@@ -447,7 +447,28 @@ impl Host {
     pub fn take_changes(&mut self) -> bool {
         // A broken event socket must not hide changes: look again rather than never.
         let now = self.events.take().unwrap_or(true);
-        std::mem::take(&mut self.changed) | now
+        let changed = std::mem::take(&mut self.changed) | now;
+        if changed && let Err(error) = self.answer_again() {
+            tracing::warn!(%error, "the addresses owned are not answered for");
+        }
+        changed
+    }
+
+    /// Has the kernel answer for the owned addresses again: it forgets them when the interface goes down.
+    fn answer_again(&mut self) -> Result<(), Error> {
+        let index = self.interface.index;
+        let proxied =
+            self.changes.netlink.proxied(index).trying(|| "list the proxied neighbors".to_owned())?;
+        for &address in self.owned.iter().filter(|address| !proxied.contains(address)) {
+            let what = || format!("answer for {address} again");
+            let undo = Undo::Proxied { interface: index, address };
+            if self.changes.in_force(&undo) {
+                self.changes.netlink.add_proxied(index, address).trying(what)?;
+            } else {
+                self.changes.make(undo, |netlink| netlink.add_proxied(index, address).trying(what))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back every change of the system and removes the journal. Dropping does the same, but can
