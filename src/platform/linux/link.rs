@@ -76,6 +76,8 @@ impl LinkIntake {
         }
         let count = match sys::receive_batch(self.socket.as_fd(), &mut parts, &mut lengths) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((0, 0)),
+            // Told once when the interface goes down; the socket works again when it comes up.
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => return Ok((0, 0)),
             result => result?,
         };
         drop(parts);
