@@ -189,7 +189,10 @@ impl What {
 
 /// Parses the process's arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let result = match cli.command {
         None => run(cli.run),
         Some(command) => carry_out(command),
@@ -198,9 +201,35 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
             if !message.is_empty() {
-                eprintln!("mga-node: {message}");
+                let lines: Vec<_> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+                eprintln!("mga-node: {}", lines.join("; "));
             }
             ExitCode::from(code)
+        }
+    }
+}
+
+/// Help and version are answers; everything else that clap says becomes one line on standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that went away is not an error.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(USAGE)
+        }
+        _ => {
+            let text = error.render().to_string();
+            let lines = text.lines().map(str::trim).filter(|line| {
+                !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information")
+            });
+            let message = lines.collect::<Vec<_>>().join("; ");
+            eprintln!("mga-node: {}", message.strip_prefix("error: ").unwrap_or(&message));
+            ExitCode::from(USAGE)
         }
     }
 }
@@ -230,8 +259,7 @@ impl From<ClientError> for Failure {
 impl RunArguments {
     fn given(self) -> Given {
         let model = self.model.unwrap_or_default();
-        let entry =
-            |address| AnycastEntry { address, model, agent: None, lifetime: None, initial_sequence: None };
+        let entry = |address| AnycastEntry { model, ..AnycastEntry::of(address) };
         Given {
             role: self.role,
             interface: self.interface,
@@ -255,14 +283,16 @@ impl RunArguments {
 }
 
 fn run(mut arguments: RunArguments) -> Result<(), Failure> {
-    start_log(arguments.verbose);
+    let verbose = arguments.verbose;
     let usage = |error: &dyn std::error::Error| Failure::new(USAGE, error);
     let file = match arguments.config.take() {
         Some(path) => Given::read(&path).map_err(|error| usage(&error))?,
         None => Given::default(),
     };
     let settings = arguments.given().over(file).settle().map_err(|error| usage(&error))?;
-    daemon::run(settings).map_err(|error| usage(&error))
+    start_log(verbose);
+    daemon::run(settings)
+        .map_err(|error| Failure::new(if error.ended_a_running_node() { NEGATIVE } else { USAGE }, error))
 }
 
 fn start_log(verbose: u8) {

@@ -92,26 +92,41 @@ pub struct AnycastEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Given {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Ipv6Addr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anycast: Vec<AnycastEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub care_of: Option<Ipv6Addr>,
     /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_sequence: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub home_prefix: Vec<Ipv6Net>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub home_prefix_length: Option<u8>,
     /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_lifetime: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bindings: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate_address_detection: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub route_optimisation: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reverse_tunnel_end: Option<ReverseTunnelEnd>,
 }
 
@@ -164,6 +179,68 @@ pub enum RoleSettings {
     Ai {
         max_bindings: usize,
     },
+}
+
+impl Settings {
+    /// The settings in the words of a configuration file, every default spelled out; [`Given::settle`] of the
+    /// result is these settings again.
+    pub fn words(&self) -> Given {
+        let given = Given {
+            role: Some(self.role.role()),
+            interface: Some(self.interface.clone()),
+            control: Some(self.control.clone()),
+            forwarding: Some(self.forwarding),
+            ..Given::default()
+        };
+        match self.role.clone() {
+            RoleSettings::Haa {
+                agent,
+                anycast,
+                home_prefixes,
+                max_lifetime,
+                max_bindings,
+                duplicate_address_detection,
+            } => Given {
+                agent,
+                anycast: anycast.into_iter().map(AnycastEntry::of).collect(),
+                authentication: Some(Authentication::None),
+                home_prefix: home_prefixes,
+                max_lifetime: Some(max_lifetime),
+                max_bindings: Some(max_bindings),
+                duplicate_address_detection: Some(duplicate_address_detection),
+                ..given
+            },
+            RoleSettings::Ar {
+                care_of,
+                anycast,
+                agent,
+                lifetime,
+                initial_sequence,
+                home_prefix_length,
+                route_optimisation,
+                reverse_tunnel_end,
+            } => Given {
+                care_of,
+                anycast,
+                agent: Some(agent),
+                lifetime: Some(lifetime),
+                initial_sequence,
+                authentication: Some(Authentication::None),
+                home_prefix_length: Some(home_prefix_length),
+                route_optimisation: Some(route_optimisation),
+                reverse_tunnel_end: Some(reverse_tunnel_end),
+                ..given
+            },
+            RoleSettings::Ai { max_bindings } => Given { max_bindings: Some(max_bindings), ..given },
+        }
+    }
+}
+
+impl AnycastEntry {
+    /// An entry that overrides nothing.
+    pub fn of(address: Ipv6Addr) -> Self {
+        Self { address, model: Model::default(), agent: None, lifetime: None, initial_sequence: None }
+    }
 }
 
 impl RoleSettings {
@@ -246,18 +323,37 @@ impl Given {
                 entry.address,
                 "give a global unicast address of the home prefix",
             )?;
+            wrong_unless(
+                self.anycast.iter().filter(|other| other.address == entry.address).count() == 1,
+                "anycast",
+                entry.address,
+                "give every anycast address once",
+            )?;
+            let own = [self.care_of, self.agent, entry.agent];
+            wrong_unless(
+                !own.contains(&Some(entry.address)),
+                "anycast",
+                entry.address,
+                "the anycast address must be another one than the agent and care-of addresses",
+            )?;
         }
         if matches!(role, Role::Haa | Role::Ar) && self.authentication.is_none() {
             return Err(ConfigError::Missing {
                 field: "authentication",
                 remedy: "Binding Updates are not protected by keys in this version; say --authentication none \
-                         to run without, on a network where only responders can reach the agent's port to the world",
+                         to run without, on a network where nobody forges them",
             });
         }
         let control = self
             .control
             .clone()
             .unwrap_or_else(|| Path::new(RUN_DIRECTORY).join(format!("{role}-{interface}.sock")));
+        wrong_unless(
+            control.file_name().is_some() && control.extension().is_none_or(|extension| extension != "undo"),
+            "control",
+            control.display(),
+            "give a file name that does not end in .undo, which is the undo journal's",
+        )?;
         let forwarding = self.forwarding.unwrap_or_default();
         let role = match role {
             Role::Haa => self.settle_haa()?,

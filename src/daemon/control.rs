@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,62 @@ struct Client {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
     watching: bool,
-    closing: bool,
+    state: State,
+}
+
+/// How far a client is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// Requests may come.
+    Open,
+    /// No more requests; what waits for it is still sent.
+    Closing,
+    /// Nothing more in either direction.
+    Cut,
+}
+
+/// The directory of the control socket and the undo journal; what had to be made of it goes on drop, if it is
+/// empty then.
+pub struct ControlDirectory {
+    made: Vec<PathBuf>,
+}
+
+impl ControlDirectory {
+    /// Makes the directory that `socket` is in, with its parents.
+    ///
+    /// # Errors
+    /// When it cannot be made; nothing is left behind then.
+    pub fn make(socket: &Path) -> io::Result<Self> {
+        let mut directory = Self { made: Vec::new() };
+        let Some(parent) = socket.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+            return Ok(directory);
+        };
+        let mut missing: Vec<_> = parent.ancestors().take_while(|path| !path.exists()).collect();
+        while let Some(path) = missing.pop() {
+            if path.as_os_str().is_empty() {
+                continue;
+            }
+            match std::fs::create_dir(path) {
+                Ok(()) => directory.made.push(path.to_owned()),
+                // Another node starts at the same moment.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let message = format!("cannot make the directory {}: {error}", path.display());
+                    return Err(io::Error::new(error.kind(), message));
+                }
+            }
+        }
+        Ok(directory)
+    }
+}
+
+impl Drop for ControlDirectory {
+    fn drop(&mut self) {
+        for path in self.made.iter().rev() {
+            // Another node lives there now.
+            let _ = std::fs::remove_dir(path);
+        }
+    }
 }
 
 /// The server side.
@@ -74,15 +129,34 @@ impl Control {
     /// # Errors
     /// When another process listens there, or the socket cannot be made.
     pub fn listen(path: &Path) -> io::Result<Self> {
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "a running node answers there"));
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if !there.file_type().is_socket() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "there is a file that is no socket",
+                ));
+            }
+            Ok(_) if UnixStream::connect(path).is_ok() => {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "a running node answers there"));
+            }
+            _ => {}
         }
-        match std::fs::remove_file(path) {
+        // Made under another name, so that nobody can connect before the mode is set.
+        let mut fresh = path.as_os_str().to_owned();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
+        match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let listener = UnixListener::bind(&fresh)?;
+        let placed = std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))
+            .and_then(|()| std::fs::rename(&fresh, path));
+        if let Err(error) = placed {
+            // The first error is the one that explains.
+            let _ = std::fs::remove_file(&fresh);
+            return Err(error);
+        }
         listener.set_nonblocking(true)?;
         Ok(Self { path: path.to_owned(), listener, clients: BTreeMap::new(), next: 0 })
     }
@@ -90,11 +164,10 @@ impl Control {
     /// What to wait for.
     pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         let clients = self.clients.values().map(|client| {
-            let flags = if client.outgoing.is_empty() {
-                PollFlags::POLLIN
-            } else {
-                PollFlags::POLLIN | PollFlags::POLLOUT
-            };
+            let mut flags = PollFlags::empty();
+            // A client that has closed its side stays readable for ever.
+            flags.set(PollFlags::POLLIN, client.state == State::Open);
+            flags.set(PollFlags::POLLOUT, !client.outgoing.is_empty());
             PollFd::new(client.stream.as_fd(), flags)
         });
         std::iter::once(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)).chain(clients)
@@ -102,17 +175,16 @@ impl Control {
 
     /// Moves octets and returns the requests that are complete; one that is not understood comes as its error.
     pub fn take_requests(&mut self) -> Vec<(ClientId, Result<Request, String>)> {
-        while self.clients.len() < MAX_CLIENTS
-            && let Ok((stream, _)) = self.listener.accept()
-        {
+        while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
+                self.make_room();
                 self.next += 1;
                 let client = Client {
                     stream,
                     incoming: Vec::new(),
                     outgoing: Vec::new(),
                     watching: false,
-                    closing: false,
+                    state: State::Open,
                 };
                 self.clients.insert(ClientId(self.next), client);
             }
@@ -120,16 +192,49 @@ impl Control {
         let mut requests = Vec::new();
         for (id, client) in &mut self.clients {
             client.receive();
-            while let Some(end) = client.incoming.iter().position(|octet| *octet == b'\n') {
-                let line: Vec<u8> = client.incoming.drain(..=end).collect();
-                let request =
-                    serde_json::from_slice(&line).map_err(|error| format!("not a request: {error}"));
+            let Some(end) = client.incoming.iter().rposition(|octet| *octet == b'\n') else {
+                if client.incoming.len() > MAX_REQUEST {
+                    client.incoming.clear();
+                    client.queue(&json!({ "error": "the request is too long" }));
+                    client.state = client.state.max(State::Closing);
+                }
+                continue;
+            };
+            let complete: Vec<u8> = client.incoming.drain(..=end).collect();
+            for line in complete.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
+                let request = serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"));
                 requests.push((*id, request));
             }
+        }
+        requests
+    }
+
+    /// Sends what waits, and lets the clients go that are through.
+    pub fn flush(&mut self) {
+        for client in self.clients.values_mut() {
             client.flush();
         }
-        self.clients.retain(|_, client| !(client.closing && client.outgoing.is_empty()));
-        requests
+        self.clients.retain(|_, client| match client.state {
+            State::Open => true,
+            State::Closing => !client.outgoing.is_empty(),
+            State::Cut => false,
+        });
+    }
+
+    /// True when somebody wants to know of events.
+    pub fn is_watched(&self) -> bool {
+        self.clients.values().any(|client| client.watching)
+    }
+
+    /// A crowd of clients must not lock the operator out: the oldest that only sits there goes first.
+    fn make_room(&mut self) {
+        if self.clients.len() < MAX_CLIENTS {
+            return;
+        }
+        let idle = self.clients.iter().find(|(_, client)| !client.watching);
+        if let Some(id) = idle.or(self.clients.iter().next()).map(|(id, _)| *id) {
+            self.clients.remove(&id);
+        }
     }
 
     /// Answers a request.
@@ -144,7 +249,6 @@ impl Control {
             }
         };
         client.queue(&line);
-        client.flush();
     }
 
     /// Sends an event to everybody who watches.
@@ -164,55 +268,55 @@ impl Drop for Control {
 }
 
 impl Client {
+    /// Reads what has come, at most one longest request more than is there, so that no client can keep the node
+    /// from its packets.
     fn receive(&mut self) {
         let mut octets = [0; 4096];
-        loop {
+        while self.state == State::Open && self.incoming.len() <= MAX_REQUEST {
             match self.stream.read(&mut octets) {
-                Ok(0) => {
-                    self.closing = true;
-                    return;
-                }
-                Ok(count) => {
-                    self.incoming.extend_from_slice(octets.get(..count).unwrap_or_default());
-                    if self.incoming.len() > MAX_REQUEST {
-                        self.closing = true;
-                        self.outgoing.clear();
-                        return;
-                    }
-                }
+                Ok(0) => self.state = State::Closing,
+                Ok(count) => self.incoming.extend_from_slice(octets.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.closing |= error.kind() != io::ErrorKind::WouldBlock;
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.cut(),
             }
         }
     }
 
     fn queue(&mut self, line: &Value) {
+        if self.state == State::Cut {
+            return;
+        }
         self.outgoing.extend_from_slice(line.to_string().as_bytes());
         self.outgoing.push(b'\n');
         if self.outgoing.len() > MAX_BACKLOG {
-            self.closing = true;
-            self.outgoing.clear();
+            // What fits into the socket may be the end of a long answer, not the backlog of a client that sleeps.
+            self.flush();
+            if self.watching && self.outgoing.len() > MAX_BACKLOG {
+                tracing::warn!("a watcher does not read what it asked for: cut off");
+                self.cut();
+            }
         }
     }
 
     fn flush(&mut self) {
-        while !self.outgoing.is_empty() {
-            match self.stream.write(&self.outgoing) {
-                Ok(0) => break,
-                Ok(count) => {
-                    self.outgoing.drain(..count);
-                }
+        let mut sent = 0;
+        while let Some(rest) = self.outgoing.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(count) if count > 0 => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.closing = true;
-                    self.outgoing.clear();
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                _ => return self.cut(),
             }
         }
+        self.outgoing.drain(..sent);
+    }
+
+    fn cut(&mut self) {
+        self.state = State::Cut;
+        self.watching = false;
+        self.outgoing = Vec::new();
+        self.incoming = Vec::new();
     }
 }
 
@@ -284,7 +388,11 @@ fn the_only_socket() -> Result<PathBuf, ClientError> {
     let mut sockets: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "sock"))
-        .filter(|path| UnixStream::connect(path).is_ok())
+        // One that we may not talk to is a node nevertheless; its refusal is the message to see.
+        .filter(|path| match UnixStream::connect(path) {
+            Ok(_) => true,
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        })
         .collect();
     sockets.sort();
     match sockets.len() {

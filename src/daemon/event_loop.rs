@@ -12,17 +12,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 use super::config::{RoleSettings, Settings};
-use super::control::{Control, Request, Respond};
+use super::control::{Control, ControlDirectory, Request, Respond};
+use super::event_log::EventLog;
 use super::node::{Node, NodeCommand};
 use crate::forwarding::user::{Direction, Fate, Forwarder};
-use crate::platform::{self, Host, Intake, Options, Received, Steal, signals::Signals};
+use crate::platform::{self, Host, Intake, InterfaceAddress, Options, Received, Steal, signals::Signals};
 use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::ai::{Ai, AiConfig};
 use crate::protocol::ar::{AnycastConfig, Ar, ArConfig};
 use crate::protocol::clock::Instant;
 use crate::protocol::haa::{Haa, HaaConfig};
 use crate::protocol::random::Random;
-use crate::protocol::report::{Report, Severity};
+use crate::protocol::report::Report;
 use crate::wire::PacketBuffer;
 use crate::wire::mobility::Lifetime;
 
@@ -34,12 +35,21 @@ const ROUNDS: usize = 16;
 pub enum Error {
     #[error(transparent)]
     Platform(#[from] platform::Error),
-    #[error("control socket {path}: {source}; is another node running, or is the directory missing?")]
+    #[error("control socket {path}: {source}")]
     Control { path: String, source: std::io::Error },
     #[error("{0}")]
     Address(String),
     #[error("the event loop failed: {0}")]
     Loop(std::io::Error),
+    #[error("the interface {0} is gone")]
+    InterfaceGone(String),
+}
+
+impl Error {
+    /// True when a node that had been running well had to give up, false when it never started.
+    pub fn ended_a_running_node(&self) -> bool {
+        matches!(self, Self::Loop(_) | Self::InterfaceGone(_))
+    }
 }
 
 /// The operating system's random octets.
@@ -56,55 +66,51 @@ impl Random for SystemRandom {
 ///
 /// # Errors
 /// When it cannot start; whatever it had changed is undone.
-pub fn run(settings: Settings) -> Result<(), Error> {
+pub fn run(mut settings: Settings) -> Result<(), Error> {
+    // Before anything is changed: a signal in the middle of the start must undo what was done so far.
+    let signals = Signals::catch().map_err(Error::Loop)?;
+    let path = settings.control.display().to_string();
+    let unusable = |source| Error::Control { path: path.clone(), source };
+    // Dropped last, when the files in it are gone.
+    let _directory = ControlDirectory::make(&settings.control).map_err(unusable)?;
     let role = settings.role.role();
-    if let Some(directory) = settings.control.parent() {
-        // A failure shows when the journal or the socket is made, with the path that matters.
-        let _ = std::fs::create_dir_all(directory);
-    }
     let options = Options {
         interface: settings.interface.clone(),
         journal: settings.control.with_extension("undo"),
         name: format!("{role}-{}", settings.interface),
     };
     let mut host = Host::open(&options)?;
-    let started = std::time::Instant::now();
-    let prepared = prepare(&mut host, &settings);
-    let result = prepared.and_then(|(node, own)| {
-        let signals = Signals::catch().map_err(Error::Loop)?;
-        let control = Control::listen(&settings.control)
-            .map_err(|source| Error::Control { path: settings.control.display().to_string(), source })?;
-        tracing::info!(
-            role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
-            control = %settings.control.display(), "node started"
-        );
-        let mut daemon = Daemon {
-            settings: &settings,
-            host,
-            node,
-            own,
-            forwarder: Forwarder::new(),
-            control,
-            started,
-            sending: Vec::new(),
-            delivering: Vec::new(),
-            seen: Vec::new(),
-            ending: false,
-            send_failures: 0,
-        };
-        let result = daemon.run(signals);
-        let Daemon { host, control, .. } = daemon;
-        drop(control);
-        let closed = host.close();
-        result?;
-        closed?;
-        tracing::info!("node ended; the system is as it was");
-        Ok(())
-    });
-    if let Err(error) = &result {
-        tracing::debug!(%error, "node failed");
-    }
-    result
+    let addresses = resolve(&host, &mut settings)?;
+    let (node, own) = prepare(&mut host, &settings, &addresses)?;
+    let control = Control::listen(&settings.control).map_err(unusable)?;
+    tracing::info!(
+        role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
+        control = %settings.control.display(), "node started"
+    );
+    let mut daemon = Daemon {
+        settings: &settings,
+        host,
+        node,
+        own,
+        forwarder: Forwarder::new(),
+        control,
+        log: EventLog::default(),
+        started: std::time::Instant::now(),
+        sending: Vec::new(),
+        delivering: Vec::new(),
+        seen: Vec::new(),
+        ending: false,
+        send_failures: 0,
+        delivery_failures: 0,
+    };
+    let result = daemon.run(signals);
+    let Daemon { host, control, .. } = daemon;
+    drop(control);
+    let closed = host.close();
+    result?;
+    closed?;
+    tracing::info!("node ended; the system is as it was");
+    Ok(())
 }
 
 /// The addresses this node speaks from.
@@ -116,23 +122,61 @@ enum Own {
     Interface(Vec<Ipv6Addr>),
 }
 
-/// Finds the addresses, tells the host what to take in, and makes the role.
-fn prepare(host: &mut Host, settings: &Settings) -> Result<(Node, Own), Error> {
-    let now = Instant::START;
-    let addresses = host.addresses()?;
-    let usable = || addresses.iter().filter(|address| !address.tentative);
-    let known = || usable().map(|a| a.address.to_string()).collect::<Vec<_>>().join(", ");
+/// Fills in what the interface tells, and checks what it contradicts; returns the interface's usable addresses.
+fn resolve(host: &Host, settings: &mut Settings) -> Result<Vec<InterfaceAddress>, Error> {
+    let mut addresses = host.addresses()?;
+    addresses.retain(|address| !address.tentative);
+    let interface = &settings.interface;
     let choose = |field: &str, wanted: Option<Ipv6Addr>| match wanted {
-        Some(address) if usable().any(|a| a.address == address) => Ok(address),
-        Some(address) => Err(Error::Address(format!(
-            "{field} {address} is not an address of {}; it has {}",
-            settings.interface,
-            if known().is_empty() { "no global address".to_owned() } else { known() }
-        ))),
-        None => usable().find(|a| !a.deprecated).map(|a| a.address).ok_or_else(|| {
-            Error::Address(format!("{} has no global IPv6 address: give it one first", settings.interface))
+        Some(address) if addresses.iter().any(|a| a.address == address) => Ok(address),
+        Some(address) => {
+            let known: Vec<_> = addresses.iter().map(|a| a.address.to_string()).collect();
+            let known = if known.is_empty() { "no global address".to_owned() } else { known.join(", ") };
+            Err(Error::Address(format!(
+                "{field} {address} is not an address of {interface}, which has {known}"
+            )))
+        }
+        None => addresses.iter().find(|a| !a.deprecated).map(|a| a.address).ok_or_else(|| {
+            Error::Address(format!("{interface} has no global IPv6 address: give it one first"))
         }),
     };
+    let anycast: Vec<Ipv6Addr> = match &mut settings.role {
+        RoleSettings::Haa { agent, anycast, home_prefixes, .. } => {
+            *agent = Some(choose("agent", *agent)?);
+            if home_prefixes.is_empty() {
+                let nets = addresses
+                    .iter()
+                    .filter(|a| a.prefix_length < 128)
+                    .filter_map(|a| Ipv6Net::new(a.address, a.prefix_length).ok().map(|net| net.trunc()));
+                *home_prefixes = nets.collect::<BTreeSet<_>>().into_iter().collect();
+            }
+            anycast.clone()
+        }
+        RoleSettings::Ar { care_of, anycast, .. } => {
+            *care_of = Some(choose("care-of", *care_of)?);
+            anycast.iter().map(|entry| entry.address).collect()
+        }
+        RoleSettings::Ai { .. } => {
+            choose("the initiator's address", None)?;
+            Vec::new()
+        }
+    };
+    match anycast.iter().find(|anycast| addresses.iter().any(|a| a.address == **anycast)) {
+        Some(taken) => Err(Error::Address(format!(
+            "anycast {taken} is an address of {interface} already: remove it there, the node sees to it itself"
+        ))),
+        None => Ok(addresses),
+    }
+}
+
+/// Tells the host what to take in, and makes the role.
+fn prepare(
+    host: &mut Host,
+    settings: &Settings,
+    addresses: &[InterfaceAddress],
+) -> Result<(Node, Own), Error> {
+    let now = Instant::START;
+    let unresolved = || Error::Address(format!("{} has no address to speak from", settings.interface));
     let interface = host.interface().clone();
     match &settings.role {
         RoleSettings::Haa {
@@ -143,20 +187,10 @@ fn prepare(host: &mut Host, settings: &Settings) -> Result<(Node, Own), Error> {
             max_bindings,
             duplicate_address_detection,
         } => {
-            let agent = choose("agent", *agent)?;
+            let agent = agent.ok_or_else(unresolved)?;
             let link_address = interface.link_address.ok_or_else(|| {
                 Error::Address(format!("{} has no link-layer address; an agent needs one", interface.name))
             })?;
-            let home_prefixes = if home_prefixes.is_empty() {
-                usable()
-                    .filter(|a| a.prefix_length < 128)
-                    .filter_map(|a| Ipv6Net::new(a.address, a.prefix_length).ok().map(|net| net.trunc()))
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect()
-            } else {
-                home_prefixes.clone()
-            };
             host.become_router()?;
             host.steal(&[
                 Steal::MobilityHeader { destination: agent },
@@ -168,7 +202,7 @@ fn prepare(host: &mut Host, settings: &Settings) -> Result<(Node, Own), Error> {
                 agent,
                 link_local: host.link_local()?,
                 link_address,
-                home_prefixes,
+                home_prefixes: home_prefixes.clone(),
                 anycast: anycast.clone(),
                 max_lifetime: Lifetime::from_seconds(*max_lifetime),
                 max_bindings: *max_bindings,
@@ -186,7 +220,7 @@ fn prepare(host: &mut Host, settings: &Settings) -> Result<(Node, Own), Error> {
             route_optimisation,
             reverse_tunnel_end,
         } => {
-            let care_of = choose("care-of", *care_of)?;
+            let care_of = care_of.ok_or_else(unresolved)?;
             for entry in anycast {
                 host.assign(entry.address)?;
             }
@@ -215,8 +249,7 @@ fn prepare(host: &mut Host, settings: &Settings) -> Result<(Node, Own), Error> {
             Ok((Node::Ar(Box::new(Ar::new(config, now, Box::new(SystemRandom)))), Own::Fixed(care_of)))
         }
         RoleSettings::Ai { max_bindings } => {
-            choose("the initiator's address", None)?;
-            let own: Vec<_> = usable().map(|a| a.address).collect();
+            let own: Vec<_> = addresses.iter().map(|a| a.address).collect();
             take_in_for_initiator(host, &own)?;
             let config = AiConfig { max_bindings: *max_bindings };
             Ok((Node::Ai(Box::new(Ai::new(&config, Box::new(SystemRandom)))), Own::Interface(own)))
@@ -242,12 +275,14 @@ struct Daemon<'a> {
     own: Own,
     forwarder: Forwarder,
     control: Control,
+    log: EventLog,
     started: std::time::Instant,
     sending: Vec<PacketBuffer>,
     delivering: Vec<PacketBuffer>,
     seen: Vec<Observation>,
     ending: bool,
     send_failures: u64,
+    delivery_failures: u64,
 }
 
 impl Daemon<'_> {
@@ -260,11 +295,11 @@ impl Daemon<'_> {
         loop {
             self.act();
             if self.ending && self.node.is_finished() {
+                self.log.sum_up();
                 return Ok(());
             }
             self.wait(&signals)?;
-            if let Some(signal) = signals.take() {
-                tracing::info!(?signal, "ending");
+            if signals.take() {
                 self.end();
             }
             for _ in 0..ROUNDS {
@@ -282,22 +317,25 @@ impl Daemon<'_> {
             if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.node.handle_timeout(now);
             }
+            self.log.summarise(now);
             self.serve_operators();
         }
     }
 
     /// Sleeps until something is to be done.
     fn wait(&self, signals: &Signals) -> Result<(), Error> {
-        let timeout = match self.node.poll_timeout() {
+        let deadline =
+            self.node.poll_timeout().map(|(at, _)| at).into_iter().chain(self.log.poll_timeout()).min();
+        let timeout = match deadline {
             None => PollTimeout::NONE,
-            Some((at, _)) => {
+            Some(at) => {
                 let wait = at.saturating_since(self.now());
                 // Rounded up, or the loop would spin through the last millisecond.
                 let wait = if wait.is_zero() { wait } else { wait + Duration::from_millis(1) };
                 PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
             }
         };
-        let descriptors = self.host.poll_fds().into_iter().chain(signals.poll_fds());
+        let descriptors = self.host.poll_fds().into_iter().chain([signals.poll_fd()]);
         let mut fds: Vec<_> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         fds.extend(self.control.poll_fds());
         match poll(&mut fds, timeout) {
@@ -337,7 +375,9 @@ impl Daemon<'_> {
     /// Carries out everything the role has asked for, then moves packets.
     fn act(&mut self) {
         while let Some(action) = self.node.poll_action() {
-            if let Err(error) = self.carry_out(action) {
+            if let Err(error) = self.carry_out(action)
+                && self.log.allows(self.now(), "system-refusal")
+            {
                 tracing::error!(%error, "the system refused what the protocol needs");
             }
         }
@@ -382,6 +422,7 @@ impl Daemon<'_> {
         if !self.delivering.is_empty()
             && let Err(error) = self.host.deliver(&mut self.delivering)
         {
+            self.delivery_failures += 1;
             tracing::debug!(%error, "the host's stack refused packets");
             self.delivering.clear();
         }
@@ -422,14 +463,12 @@ impl Daemon<'_> {
     }
 
     fn tell(&mut self, report: &Report) {
-        match report.severity {
-            Severity::Debug => tracing::debug!("{report}"),
-            Severity::Info => tracing::info!("{report}"),
-            Severity::Warning => tracing::warn!("{report}"),
+        self.log.report(self.now(), report);
+        if self.control.is_watched() {
+            let mut event = json!(report);
+            event["at"] = json!(self.started.elapsed().as_secs_f64());
+            self.control.publish(&event);
         }
-        let mut event = json!(report);
-        event["at"] = json!(self.started.elapsed().as_secs_f64());
-        self.control.publish(&event);
     }
 
     fn end(&mut self) {
@@ -437,6 +476,7 @@ impl Daemon<'_> {
             return;
         }
         self.ending = true;
+        tracing::info!("ending: asked to by a signal");
         let now = self.now();
         if let Err(error) = self.node.handle_command(now, NodeCommand::Shutdown) {
             tracing::debug!(error, "shutdown");
@@ -445,6 +485,10 @@ impl Daemon<'_> {
 
     /// The interface's addresses changed: an initiator answers on whatever it has now.
     fn addresses_changed(&mut self) -> Result<(), Error> {
+        let interface = self.host.interface();
+        if nix::net::if_::if_nametoindex(interface.name.as_str()) != Ok(interface.index) {
+            return Err(Error::InterfaceGone(interface.name.clone()));
+        }
         let current: Vec<_> =
             self.host.addresses()?.into_iter().filter(|a| !a.tentative).map(|a| a.address).collect();
         match &mut self.own {
@@ -469,6 +513,7 @@ impl Daemon<'_> {
             };
             self.control.respond(client, &answer);
         }
+        self.control.flush();
     }
 
     fn answer(&mut self, request: Request) -> Respond {
@@ -501,32 +546,37 @@ impl Daemon<'_> {
         let mut dropped: serde_json::Map<_, _> =
             self.forwarder.drops().iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         dropped.insert("unsendable".to_owned(), json!(self.send_failures));
+        dropped.insert("undeliverable-batches".to_owned(), json!(self.delivery_failures));
         dropped.insert("malformed-frames".to_owned(), json!(self.host.malformed()));
         json!({ "protocol": protocol, "dropped": dropped })
     }
 
+    /// What the node waits for next, and the lifetimes it watches over, soonest first.
     fn timers(&self, now: Instant) -> Value {
-        match self.node.poll_timeout() {
-            Some((at, reason)) => {
-                json!([{ "timer": reason, "in": at.saturating_since(now).as_secs_f64() }])
-            }
-            None => json!([]),
-        }
+        let mut timers: Vec<Value> = self
+            .node
+            .poll_timeout()
+            .map(|(at, reason)| json!({ "timer": reason, "in": at.saturating_since(now).as_secs_f64(), "next": true }))
+            .into_iter()
+            .collect();
+        timers.extend(self.node.lifetimes(now));
+        json!(timers)
     }
 
     fn config(&self) -> Value {
-        let own = match &self.own {
-            Own::Fixed(address) => json!([address]),
-            Own::Interface(addresses) => json!(addresses),
+        let addresses = match &self.own {
+            Own::Fixed(address) => vec![*address],
+            Own::Interface(addresses) => addresses.clone(),
         };
         json!({
-            "role": self.settings.role.role(),
-            "interface": self.settings.interface,
-            "device": self.host.tunnel_name(),
-            "addresses": own,
-            "control": self.settings.control,
-            "forwarding": "user",
-            "settings": self.settings.role,
+            "config": self.settings.words(),
+            "running": {
+                "device": self.host.tunnel_name(),
+                "addresses": addresses,
+                "forwarding": "user",
+                "pid": std::process::id(),
+                "version": env!("CARGO_PKG_VERSION"),
+            },
         })
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod control;
+mod event_log;
 mod event_loop;
 pub mod node;
 pub mod show;

@@ -10,7 +10,7 @@ use crate::protocol::ai::{Ai, AiCommand};
 use crate::protocol::ar::{Ar, ArCommand};
 use crate::protocol::clock::Instant;
 use crate::protocol::counters::Counters;
-use crate::protocol::haa::{Haa, HaaCommand};
+use crate::protocol::haa::{BindingView, Haa, HaaCommand};
 
 /// A node of one role.
 pub enum Node {
@@ -158,5 +158,32 @@ impl Node {
                 Err("only a responder keeps a binding update list; see `show bindings`".to_owned())
             }
         }
+    }
+
+    /// The lifetimes the node watches over, soonest first: of bindings, or of registrations and what is known of
+    /// initiators. `in` is in seconds.
+    pub fn lifetimes(&self, now: Instant) -> Vec<Value> {
+        let of_binding = |binding: &BindingView| json!({ "timer": "binding lifetime", "anycast": binding.anycast, "peer": binding.care_of, "in": binding.remaining });
+        let mut lifetimes: Vec<Value> = match self {
+            Node::Haa(node) => node.bindings(now).iter().map(of_binding).collect(),
+            Node::Ai(node) => node.bindings(now).iter().map(of_binding).collect(),
+            Node::Ar(node) => {
+                let mut timers = Vec::new();
+                for agent in node.registrations(now) {
+                    if agent.lifetime > 0 {
+                        timers.push(json!({ "timer": "registration lifetime", "anycast": agent.anycast, "peer": agent.agent, "in": agent.remaining }));
+                    }
+                    if let Some(next) = agent.next {
+                        timers.push(json!({ "timer": "next Binding Update", "anycast": agent.anycast, "peer": agent.agent, "in": next }));
+                    }
+                }
+                for initiator in node.correspondents(now) {
+                    timers.push(json!({ "timer": format!("initiator {}", initiator.state), "anycast": initiator.anycast, "peer": initiator.initiator, "in": initiator.remaining }));
+                }
+                timers
+            }
+        };
+        lifetimes.sort_by_key(|timer| timer.get("in").and_then(Value::as_u64));
+        lifetimes
     }
 }

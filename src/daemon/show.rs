@@ -11,7 +11,8 @@ pub fn text(what: &str, value: &Value) -> String {
         "rules" => rules(value),
         "timers" => timers(value),
         "stats" => stats(value),
-        _ => nested(value, 0),
+        "config" => config(value),
+        _ => plain(value) + "\n",
     }
 }
 
@@ -104,9 +105,9 @@ fn rules(value: &Value) -> String {
 fn timers(value: &Value) -> String {
     let rows = list(value).iter().map(|row| {
         let seconds = row.get("in").and_then(Value::as_f64).unwrap_or_default();
-        vec![word(row, "timer"), format!("{seconds:.1}s")]
+        vec![word(row, "timer"), word(row, "anycast"), word(row, "peer"), format!("{seconds:.1}s")]
     });
-    table(&["timer", "in"], rows.collect(), "no timers")
+    table(&["timer", "anycast", "peer", "in"], rows.collect(), "no timers")
 }
 
 fn stats(value: &Value) -> String {
@@ -120,21 +121,15 @@ fn stats(value: &Value) -> String {
     table(&["group", "counter", "value"], rows, "nothing counted")
 }
 
-fn nested(value: &Value, depth: usize) -> String {
-    let Some(fields) = value.as_object() else { return plain(value) + "\n" };
-    let indent = "  ".repeat(depth);
-    fields
-        .iter()
-        .map(|(key, field)| {
-            let key = key.replace('_', "-");
-            match field {
-                Value::Object(inner) if !inner.is_empty() => {
-                    format!("{indent}{key}:\n{}", nested(field, depth + 1))
-                }
-                _ => format!("{indent}{key}: {}\n", plain(field)),
-            }
-        })
-        .collect()
+/// The configuration as a file that `--config` and `check` take; what only a running node has is in comments.
+fn config(value: &Value) -> String {
+    let empty = Map::new();
+    let running = value.get("running").and_then(Value::as_object).unwrap_or(&empty);
+    let comments: String =
+        running.iter().map(|(key, field)| format!("# {key}: {}\n", plain(field))).collect();
+    let words = value.get("config").unwrap_or(&Value::Null);
+    // Only a node of another version could send what TOML has no words for; then it stands as it came.
+    comments + &toml::to_string(words).unwrap_or_else(|_| format!("{words}\n"))
 }
 
 fn table(columns: &[&str], rows: Vec<Vec<String>>, empty: &str) -> String {

@@ -12,6 +12,7 @@ use std::{
     fmt::Write as _,
     io::Write as _,
     net::Ipv6Addr,
+    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
@@ -156,8 +157,10 @@ fn removal(table: &str) -> String {
 /// Has `nft` carry out `input` as one transaction.
 fn run_nft(input: &str) -> Result<(), Error> {
     let what = || "run nft".to_owned();
+    // In a process group of its own: Ctrl-C must not kill the nft that takes our table back.
     let spawned = Command::new("nft")
         .args(["-f", "-"])
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -29,7 +29,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::{Ipv6Addr, UdpSocket},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixDatagram,
+    },
 };
 use tunnel::Tunnel;
 
@@ -57,6 +60,8 @@ pub struct Host {
     sender: Sender,
     events: Events,
     groups: UdpSocket,
+    // Held as long as anything of this node is in the system.
+    _claim: UnixDatagram,
     filter: Filter,
     pool: Pool,
     owned: BTreeSet<Ipv6Addr>,
@@ -87,6 +92,15 @@ impl Host {
             .trying(|| format!("open a packet socket on {}", interface.name))?;
         let events = Events::open(interface.index).trying(|| "watch the interfaces".to_owned())?;
         let groups = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).trying(|| "open a socket".to_owned())?;
+        // Two nodes of one name would share their filter table and their routing table. Before any sweep, or
+        // what a killed run left would be taken back from under the node that lives.
+        let claim = match sys::claim(&format!("mga-node/{}", options.name)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Changes::refuse_busy(&options.journal)?;
+                return Err(Error::NameTaken { name: options.name.clone() });
+            }
+            claim => claim.trying(|| "take the node's name".to_owned())?,
+        };
         let mut changes = Changes::open(&options.journal, netlink)?;
         let mtu = interface.mtu.saturating_sub(TUNNEL_OVERHEAD).max(LEAST_MTU);
         let tunnel = Tunnel::create(&mut changes.netlink, mtu)?;
@@ -100,6 +114,7 @@ impl Host {
             sender,
             events,
             groups,
+            _claim: claim,
             filter: Filter::default(),
             pool: Pool::new(room),
             owned: BTreeSet::new(),
