@@ -4,4 +4,5 @@
 //! intake (`platform`) -> [`wire`] -> `protocol` -> actions -> `daemon` -> `forwarding` or `platform`.
 //! `tests/house.rs` checks that no room calls one it must not call.
 
+pub mod pcap;
 pub mod wire;
