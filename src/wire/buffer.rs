@@ -75,6 +75,11 @@ impl PacketBuffer {
         self.start = (self.start + count).min(self.storage.len());
     }
 
+    /// Cuts off what follows the first `length` octets of the packet; a shorter packet stays as it is.
+    pub fn truncate(&mut self, length: usize) {
+        self.storage.truncate(self.start.saturating_add(length));
+    }
+
     /// Opens a gap of `count` octets after the first `offset` octets of the packet and returns it;
     /// only the octets in front of the gap move, and the gap's content is unspecified.
     ///

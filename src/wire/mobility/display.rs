@@ -1,0 +1,100 @@
+//! Mobility messages and options as text, in the order and words of tcpdump.
+//! The fields are those of RFC 3775 sections 6.1 and 6.2; lifetimes are told in seconds.
+//! Used by the dissection and by whoever logs a message.
+
+use std::fmt;
+
+use super::{AcknowledgementFlags, Message, MobilityHeader, MobilityOption, UpdateFlags};
+
+/// Eight octets as two hexadecimal words.
+struct Words([u8; 8]);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = u64::from_be_bytes(self.0);
+        write!(f, "{:08x}:{:08x}", value >> 32, value & 0xffff_ffff)
+    }
+}
+
+impl fmt::Display for MobilityHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mobility: {}", self.message)
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BindingRefreshRequest(_) => write!(f, "BRR")?,
+            Self::HomeTestInit(init) => write!(f, "HoTI Home Init Cookie={}", Words(init.cookie))?,
+            Self::CareOfTestInit(init) => write!(f, "CoTI Care-of Init Cookie={}", Words(init.cookie))?,
+            Self::HomeTest(test) => write!(
+                f,
+                "HoT Home Nonce Index=0x{:02x} Home Init Cookie={} Home Keygen Token={}",
+                test.nonce_index,
+                Words(test.cookie),
+                Words(test.token)
+            )?,
+            Self::CareOfTest(test) => write!(
+                f,
+                "CoT Care-of Nonce Index=0x{:02x} Care-of Init Cookie={} Care-of Keygen Token={}",
+                test.nonce_index,
+                Words(test.cookie),
+                Words(test.token)
+            )?,
+            Self::BindingUpdate(update) => {
+                write!(f, "BU seq#={}", update.sequence)?;
+                let mut separator = " ";
+                for (flag, letter) in [
+                    (UpdateFlags::ACKNOWLEDGE, 'A'),
+                    (UpdateFlags::HOME_REGISTRATION, 'H'),
+                    (UpdateFlags::LINK_LOCAL, 'L'),
+                    (UpdateFlags::KEY_MANAGEMENT, 'K'),
+                    (UpdateFlags::MOBILE_ROUTER, 'R'),
+                ] {
+                    if update.flags.contains(flag) {
+                        write!(f, "{separator}{letter}")?;
+                        separator = "";
+                    }
+                }
+                write!(f, " lifetime={}", update.lifetime.seconds())?;
+            }
+            Self::BindingAcknowledgement(acknowledgement) => {
+                write!(f, "BA status={}", acknowledgement.status.0)?;
+                let mut separator = " ";
+                for (flag, letter) in
+                    [(AcknowledgementFlags::KEY_MANAGEMENT, 'K'), (AcknowledgementFlags::MOBILE_ROUTER, 'R')]
+                {
+                    if acknowledgement.flags.contains(flag) {
+                        write!(f, "{separator}{letter}")?;
+                        separator = "";
+                    }
+                }
+                let (sequence, lifetime) = (acknowledgement.sequence, acknowledgement.lifetime.seconds());
+                write!(f, " seq#={sequence} lifetime={lifetime}")?;
+            }
+            Self::BindingError(error) => {
+                write!(f, "BE status={} homeaddr {}", error.status, error.home_address)?;
+            }
+            Self::Unknown { kind, data } => write!(f, "type-#{kind} len={}", data.len() + 6)?,
+        }
+        if !self.options().is_empty() {
+            write!(f, " ")?;
+        }
+        self.options().iter().try_for_each(|option| write!(f, "{option}"))
+    }
+}
+
+impl fmt::Display for MobilityOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pad1 => write!(f, "(pad1)"),
+            Self::PadN(_) => write!(f, "(padn)"),
+            Self::BindingRefreshAdvice(interval) => write!(f, "(refresh: {})", interval.seconds()),
+            Self::AlternateCareOfAddress(address) => write!(f, "(alt-CoA: {address})"),
+            Self::NonceIndices { home, care_of } => write!(f, "(ni: ho=0x{home:04x} co=0x{care_of:04x})"),
+            Self::BindingAuthorizationData(_) => write!(f, "(auth)"),
+            Self::Unknown { kind, data } => write!(f, "(type-0x{kind:02x}: len={})", data.len()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The two rewrites of route optimisation: the home address option and the type 2 routing header, put into a
+//! packet and taken out of it. RFC 3775 sections 6.3, 6.4, 9.3.1, 9.3.2, 11.3.1 and 11.3.3.
+//! Called by `forwarding` for every optimised packet, so the usual cases allocate nothing.
+
+use std::net::Ipv6Addr;
+
+use super::buffer::PacketBuffer;
+use super::chain::{ExtensionHeader, Routing, RoutingAt, Upper, Walk, home_address_at, payload_length};
+use super::destination_options::home_address_header;
+use super::ipv6::{
+    DESTINATION_OFFSET, HEADER_LENGTH, HOP_LIMIT_OFFSET, NEXT_HEADER_OFFSET, PAYLOAD_LENGTH_OFFSET,
+    SOURCE_OFFSET, next_header,
+};
+use super::routing::type2_header;
+use super::tlv::PADN;
+use super::{Error, ErrorKind, Result};
+
+/// Moves the source, the home address, into a new destination options header and puts `care_of` in its
+/// place. The header stands where RFC 3775 section 6.3 wants it: after hop-by-hop options and routing
+/// headers, before fragment, authentication, ESP and upper-layer headers. The upper-layer checksum, computed
+/// over the home address, stays right.
+///
+/// # Errors
+/// Those of the chain walk; [`ErrorKind::TooLong`] at octet 4 when the payload length would overflow. The
+/// packet is then unchanged.
+pub fn insert_home_address(packet: &mut PacketBuffer, care_of: &Ipv6Addr) -> Result<()> {
+    let place = place_after_routing(packet.as_slice(), |_| Ok(()))?;
+    let home_address = address_at(packet, SOURCE_OFFSET);
+    let header = home_address_header(place.protocol, &home_address);
+    insert_header(packet, place, next_header::DESTINATION_OPTIONS, &header)?;
+    set_address(packet, SOURCE_OFFSET, care_of);
+    Ok(())
+}
+
+/// Puts the home address option's address back as the source and returns the care-of address that stood
+/// there. A header that holds nothing else is removed; otherwise the option becomes padding.
+///
+/// # Errors
+/// Those of the chain walk; [`ErrorKind::NoHomeAddress`]. The packet is then unchanged.
+pub fn strip_home_address(packet: &mut PacketBuffer) -> Result<Ipv6Addr> {
+    let mut walk = Walk::whole(packet.as_slice())?;
+    let mut found = None;
+    while let (None, Some(header)) = (found, walk.next()) {
+        let header = header?;
+        if header.kind != next_header::DESTINATION_OPTIONS {
+            continue;
+        }
+        let mut alone = true;
+        for option in walk.options(&header) {
+            let option = option?;
+            match home_address_at(&header, option)? {
+                Some(home_address) if found.is_none() => found = Some((header, home_address, true)),
+                _ => alone &= option.is_padding(),
+            }
+        }
+        found = found.map(|(header, home_address, _)| (header, home_address, alone));
+    }
+    let (header, home_address, alone) =
+        found.ok_or(Error::new(ErrorKind::NoHomeAddress, NEXT_HEADER_OFFSET))?;
+    let care_of = address_at(packet, SOURCE_OFFSET);
+    set_address(packet, SOURCE_OFFSET, &home_address.address);
+    if alone {
+        remove_header(packet, &header);
+    } else if let Some([kind, _, data @ ..]) =
+        packet.as_mut_slice().get_mut(home_address.option_offset..home_address.option_offset + 18)
+    {
+        *kind = PADN;
+        data.fill(0);
+    }
+    Ok(care_of)
+}
+
+/// Moves the destination, the home address, into a new type 2 routing header and puts `care_of` in its
+/// place. The header stands after hop-by-hop options and after routing headers already consumed.
+///
+/// # Errors
+/// Those of the chain walk; [`ErrorKind::RoutingPresent`] when a routing header has segments left or is of
+/// type 2; [`ErrorKind::TooLong`] at octet 4 when the payload length would overflow. The packet is then
+/// unchanged.
+pub fn insert_routing2(packet: &mut PacketBuffer, care_of: &Ipv6Addr) -> Result<()> {
+    let place = place_after_routing(packet.as_slice(), |routing| match routing {
+        Routing::Other { segments_left: 0 } => Ok(()),
+        _ => Err(ErrorKind::RoutingPresent),
+    })?;
+    let home_address = address_at(packet, DESTINATION_OFFSET);
+    let header = type2_header(place.protocol, &home_address);
+    insert_header(packet, place, next_header::ROUTING, &header)?;
+    set_address(packet, DESTINATION_OFFSET, care_of);
+    Ok(())
+}
+
+/// Does what the care-of node does with a type 2 routing header (RFC 3775 section 6.4, RFC 8200 section
+/// 4.4), removes the header, and returns the care-of address that stood as destination: the home address
+/// becomes the destination and the hop limit is decremented.
+///
+/// # Errors
+/// Those of the chain walk; [`ErrorKind::NoRouting2`] when there is no well-formed one with a segment left;
+/// [`ErrorKind::HopLimitExceeded`] at octet 7 when the hop limit is 1 or 0. The packet is then unchanged.
+pub fn strip_routing2(packet: &mut PacketBuffer) -> Result<Ipv6Addr> {
+    let mut walk = Walk::whole(packet.as_slice())?;
+    let mut found = None;
+    while let (None, Some(header)) = (found, walk.next()) {
+        let header = header?;
+        if header.kind == next_header::ROUTING {
+            found = match walk.routing(&header) {
+                Routing::Type2(routing @ RoutingAt { segments_left: 1, .. }) => Some((header, routing)),
+                Routing::MalformedType2 => return Err(Error::new(ErrorKind::NoRouting2, header.offset)),
+                _ => None,
+            };
+        }
+    }
+    let (header, routing) = found.ok_or(Error::new(ErrorKind::NoRouting2, NEXT_HEADER_OFFSET))?;
+    let hop_limit = packet.as_mut_slice().get_mut(HOP_LIMIT_OFFSET).filter(|limit| **limit > 1);
+    *hop_limit.ok_or(Error::new(ErrorKind::HopLimitExceeded, HOP_LIMIT_OFFSET))? -= 1;
+    let care_of = address_at(packet, DESTINATION_OFFSET);
+    set_address(packet, DESTINATION_OFFSET, &routing.address);
+    remove_header(packet, &header);
+    Ok(care_of)
+}
+
+/// The place after a leading hop-by-hop header and the last routing header, whatever stands between them,
+/// and before everything else.
+fn place_after_routing(
+    packet: &[u8],
+    accept: impl Fn(Routing) -> std::result::Result<(), ErrorKind>,
+) -> Result<Upper> {
+    let mut walk = Walk::whole(packet)?;
+    let mut place = walk.upper();
+    while let Some(header) = walk.next() {
+        let header = header?;
+        match header.kind {
+            next_header::HOP_BY_HOP => place = walk.upper(),
+            next_header::ROUTING => {
+                accept(walk.routing(&header)).map_err(|kind| Error::new(kind, header.offset))?;
+                place = walk.upper();
+            }
+            next_header::DESTINATION_OPTIONS => {}
+            _ => break,
+        }
+    }
+    Ok(place)
+}
+
+fn insert_header(packet: &mut PacketBuffer, place: Upper, kind: u8, header: &[u8]) -> Result<()> {
+    let length = payload_length(packet.as_slice()) + header.len();
+    let length = u16::try_from(length).map_err(|_| Error::new(ErrorKind::TooLong, PAYLOAD_LENGTH_OFFSET))?;
+    packet.insert(place.offset, header.len()).copy_from_slice(header);
+    set_payload_length(packet, length);
+    set_octet(packet, place.next_header_offset, kind);
+    Ok(())
+}
+
+fn remove_header(packet: &mut PacketBuffer, header: &ExtensionHeader) {
+    let next = packet.as_slice().get(header.offset).copied().unwrap_or(next_header::NO_NEXT_HEADER);
+    let length = payload_length(packet.as_slice()).saturating_sub(header.length);
+    set_octet(packet, header.next_header_offset, next);
+    packet.remove(header.offset, header.length);
+    set_payload_length(packet, u16::try_from(length).unwrap_or(u16::MAX));
+}
+
+fn set_octet(packet: &mut PacketBuffer, offset: usize, value: u8) {
+    if let Some(octet) = packet.as_mut_slice().get_mut(offset) {
+        *octet = value;
+    }
+}
+
+fn set_payload_length(packet: &mut PacketBuffer, length: u16) {
+    if let Some(field) = packet.as_mut_slice().get_mut(PAYLOAD_LENGTH_OFFSET..NEXT_HEADER_OFFSET) {
+        field.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Only used on packets that a walk has found to have a whole IPv6 header.
+fn address_at(packet: &PacketBuffer, offset: usize) -> Ipv6Addr {
+    let field = packet.as_slice().get(offset..offset + 16);
+    field.and_then(|field| <[u8; 16]>::try_from(field).ok()).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
+}
+
+fn set_address(packet: &mut PacketBuffer, offset: usize, address: &Ipv6Addr) {
+    debug_assert!(offset + 16 <= HEADER_LENGTH);
+    if let Some(field) = packet.as_mut_slice().get_mut(offset..offset + 16) {
+        field.copy_from_slice(&address.octets());
+    }
+}
