@@ -5,4 +5,5 @@
 //! `tests/house.rs` checks that no room calls one it must not call.
 
 pub mod pcap;
+pub mod platform;
 pub mod wire;

@@ -4,7 +4,7 @@
 //! `lab` judges and draws its runs with it; comparing two captures builds on the same passages.
 
 pub mod capture;
-//Xpub mod ladder;
-//Xpub mod passage;
-//Xpub mod report;
-//Xpub mod view;
+pub mod ladder;
+pub mod passage;
+pub mod report;
+pub mod view;

@@ -1,0 +1,31 @@
+//! The link a node lives on, as the operating system describes it.
+//! The states of an address are those of RFC 4862 (tentative, deprecated).
+//! Filled by the systems below `platform`, read by `daemon` and through it by the roles.
+
+use std::net::Ipv6Addr;
+
+/// The interface a node lives on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The operating system's number for it; also its scope identifier.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MTU in octets.
+    pub mtu: u32,
+    /// Its Ethernet address, when it has one.
+    pub link_address: Option<[u8; 6]>,
+}
+
+/// One IPv6 address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: Ipv6Addr,
+    /// Its on-link prefix length in bits.
+    pub prefix_length: u8,
+    /// Duplicate Address Detection is not finished, or has failed: not usable.
+    pub tentative: bool,
+    /// Not to be used for new communication (RFC 4862 5.5.4).
+    pub deprecated: bool,
+}

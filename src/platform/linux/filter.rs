@@ -1,0 +1,278 @@
+//! Which packets are taken from the link, said twice in the same words: to the kernel's classic BPF (what
+//! we get) and to nftables at the ingress of the device (what the kernel never sees). RFC 3775 6.1, 6.3,
+//! 6.4 and RFC 2473 define the classes; called by `platform::linux::Host` and its packet socket.
+
+use super::super::{
+    error::{Error, Trying},
+    intake::{Intake, Steal},
+};
+use socket2::SockFilter;
+use std::{
+    collections::HashSet,
+    fmt::Write as _,
+    io::Write as _,
+    net::Ipv6Addr,
+    process::{Command, Stdio},
+};
+
+/// Longest program the kernel takes.
+const LONGEST_PROGRAM: usize = 4096;
+/// Runs before every other ingress chain an operator is likely to have.
+const CHAIN_PRIORITY: i32 = -500;
+const IPV6_HEADER: usize = 40;
+const ICMPV6: u8 = 58;
+
+/// The packets wanted from the link.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// (next header, source, destination) of every class that is taken away from the kernel.
+    stolen: HashSet<(u8, Option<Ipv6Addr>, Ipv6Addr)>,
+    /// Destinations whose ICMPv6 errors and mobility messages are copied to us.
+    tapped: HashSet<Ipv6Addr>,
+    /// Whether Neighbor Solicitations and Advertisements are copied to us.
+    neighbor_discovery: bool,
+}
+
+impl Filter {
+    /// Replaces the classes taken away from the kernel.
+    pub fn set_stolen(&mut self, classes: &[Steal]) {
+        self.stolen = classes.iter().map(Steal::selector).collect();
+    }
+
+    /// Replaces what is copied.
+    pub fn set_tapped(&mut self, addresses: &[Ipv6Addr], neighbor_discovery: bool) {
+        self.tapped = addresses.iter().copied().collect();
+        self.neighbor_discovery = neighbor_discovery;
+    }
+
+    /// True when the kernel sees everything.
+    pub fn steals_nothing(&self) -> bool {
+        self.stolen.is_empty()
+    }
+
+    /// How a packet the BPF program let through came in; `None` when it is none of ours.
+    pub fn classify(&self, packet: &[u8]) -> Option<Intake> {
+        let (header, payload) = packet.split_at_checked(IPV6_HEADER)?;
+        let next_header = *header.get(6)?;
+        let address = |at| header.get(at..at + 16).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
+        let (source, destination) = (Ipv6Addr::from(address(8)?), Ipv6Addr::from(address(24)?));
+        if self.stolen.contains(&(next_header, None, destination))
+            || self.stolen.contains(&(next_header, Some(source), destination))
+        {
+            return Some(Intake::Steal);
+        }
+        let tapped = next_header == ICMPV6
+            && match payload.first()? {
+                1..=4 | 144..=147 => self.tapped.contains(&destination),
+                135 | 136 => self.neighbor_discovery,
+                _ => false,
+            };
+        tapped.then_some(Intake::Tap)
+    }
+
+    /// The program for a packet socket whose frames begin with `link_header` octets of link-layer header.
+    pub fn program(&self, link_header: usize) -> Vec<SockFilter> {
+        let mut blocks = Blocks { code: Vec::new(), link_header };
+        blocks.ipv6_or_reject();
+        for (next_header, source, destination) in &self.stolen {
+            blocks.accept_class(*next_header, *source, Some(*destination));
+        }
+        for destination in &self.tapped {
+            blocks.accept_icmpv6(&[(1, 4), (144, 147)], Some(*destination));
+        }
+        if self.neighbor_discovery {
+            blocks.accept_icmpv6(&[(135, 136)], None);
+        }
+        if blocks.code.len() >= LONGEST_PROGRAM {
+            // Take more than needed; `classify` sorts it out exactly.
+            blocks = Blocks { code: Vec::new(), link_header };
+            blocks.ipv6_or_reject();
+            let next_headers: HashSet<u8> =
+                self.stolen.iter().map(|(next_header, ..)| *next_header).collect();
+            for next_header in next_headers {
+                blocks.accept_class(next_header, None, None);
+            }
+            blocks.accept_icmpv6(&[(1, 4), (135, 136), (144, 147)], None);
+        }
+        blocks.reject();
+        blocks.code
+    }
+
+    /// The nftables input that replaces our whole table in one transaction.
+    fn ruleset(&self, table: &str, interface: &str) -> String {
+        let mut text = removal(table);
+        if self.stolen.is_empty() {
+            return text;
+        }
+        let (mut by_destination, mut by_both) = (Vec::new(), Vec::new());
+        for (next_header, source, destination) in &self.stolen {
+            match source {
+                None => by_destination.push(format!("{next_header} . {destination}")),
+                Some(source) => by_both.push(format!("{next_header} . {source} . {destination}")),
+            }
+        }
+        // Sorted, so that a listing reads the same from run to run.
+        by_destination.sort_unstable();
+        by_both.sort_unstable();
+        let mut rules = String::new();
+        // Writing to a String cannot fail.
+        if !by_destination.is_empty() {
+            let _ = writeln!(rules, "    ip6 nexthdr . ip6 daddr {{ {} }} drop", by_destination.join(", "));
+        }
+        if !by_both.is_empty() {
+            let _ =
+                writeln!(rules, "    ip6 nexthdr . ip6 saddr . ip6 daddr {{ {} }} drop", by_both.join(", "));
+        }
+        let _ = writeln!(
+            text,
+            "table netdev {table} {{\n  chain ingress {{\n    type filter hook ingress device \"{interface}\" \
+             priority {CHAIN_PRIORITY}; policy accept;\n{rules}  }}\n}}"
+        );
+        text
+    }
+
+    /// Makes the kernel drop exactly the stolen classes on `interface`.
+    pub fn install_table(&self, table: &str, interface: &str) -> Result<(), Error> {
+        run_nft(&self.ruleset(table, interface))
+    }
+}
+
+/// The name of our nftables table for the node `name`.
+pub fn table_name(name: &str) -> String {
+    let name = name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' });
+    format!("mga_{}", name.collect::<String>())
+}
+
+/// Removes our table, if it is there.
+pub fn remove_table(table: &str) -> Result<(), Error> {
+    run_nft(&removal(table))
+}
+
+/// nftables input that removes a table whether it exists or not.
+fn removal(table: &str) -> String {
+    format!("add table netdev {table}\ndelete table netdev {table}\n")
+}
+
+/// Has `nft` carry out `input` as one transaction.
+fn run_nft(input: &str) -> Result<(), Error> {
+    let what = || "run nft".to_owned();
+    let spawned = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match spawned {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::MissingProgram { program: "nft", remedy: "install the package nftables" });
+        }
+        spawned => spawned.trying(what)?,
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        // A failing nft closes its input early; its own message says more than our broken pipe.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().trying(what)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(Error::ProgramFailed {
+        program: "nft",
+        message: message
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "),
+    })
+}
+
+/// A classic BPF program under construction. Every block either accepts the packet or falls through to
+/// the next block, so that no jump is longer than a block.
+struct Blocks {
+    code: Vec<SockFilter>,
+    link_header: usize,
+}
+
+const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const LOAD_OCTET: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const JUMP_NOT_LESS: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+/// Where a program finds the packet's protocol, as nftables' `meta protocol` sees it.
+const PACKET_PROTOCOL: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL).cast_unsigned();
+/// More octets than any packet has.
+const WHOLE_PACKET: u32 = 0x4_0000;
+
+impl Blocks {
+    fn push(&mut self, code: u16, if_true: u8, if_false: u8, operand: u32) {
+        self.code.push(SockFilter::new(code, if_true, if_false, operand));
+    }
+
+    /// An octet offset in the IPv6 packet as an offset in the frame.
+    fn offset(&self, octet: usize) -> u32 {
+        // Both are far below 2^16.
+        (self.link_header + octet) as u32
+    }
+
+    fn reject(&mut self) {
+        self.push(RETURN, 0, 0, 0);
+    }
+
+    fn ipv6_or_reject(&mut self) {
+        self.push(LOAD_WORD, 0, 0, PACKET_PROTOCOL);
+        self.push(JUMP_EQUAL, 1, 0, libc::ETH_P_IPV6.cast_unsigned());
+        self.reject();
+    }
+
+    /// Accepts packets with this next header and these addresses.
+    fn accept_class(&mut self, next_header: u8, source: Option<Ipv6Addr>, destination: Option<Ipv6Addr>) {
+        let addresses = 8 * (usize::from(source.is_some()) + usize::from(destination.is_some()));
+        self.push(LOAD_OCTET, 0, 0, self.offset(6));
+        self.push(JUMP_EQUAL, 0, addresses as u8 + 1, u32::from(next_header));
+        self.match_addresses(source, destination);
+        self.push(RETURN, 0, 0, WHOLE_PACKET);
+    }
+
+    /// Accepts ICMPv6 messages with a type in one of the ascending `ranges` to this destination.
+    fn accept_icmpv6(&mut self, ranges: &[(u8, u8)], destination: Option<Ipv6Addr>) {
+        let addresses = 8 * u8::from(destination.is_some());
+        // Instructions from here to the end of the block, without the one that jumps.
+        let mut left = 2 * ranges.len() as u8 + addresses + 2;
+        self.push(LOAD_OCTET, 0, 0, self.offset(6));
+        self.push(JUMP_EQUAL, 0, left, u32::from(ICMPV6));
+        self.push(LOAD_OCTET, 0, 0, self.offset(IPV6_HEADER));
+        left -= 1;
+        for (range, (first, last)) in ranges.iter().enumerate() {
+            let is_last = range + 1 == ranges.len();
+            // Below this range, and so in none: out of the block.
+            left -= 1;
+            self.push(JUMP_NOT_LESS, 0, left, u32::from(*first));
+            left -= 1;
+            let to_addresses = 2 * (ranges.len() - range - 1) as u8;
+            self.push(JUMP_GREATER, if is_last { left } else { 0 }, to_addresses, u32::from(*last));
+        }
+        self.match_addresses(None, destination);
+        self.push(RETURN, 0, 0, WHOLE_PACKET);
+    }
+
+    /// Leaves the block unless the addresses match; one more instruction must follow in the block.
+    fn match_addresses(&mut self, source: Option<Ipv6Addr>, destination: Option<Ipv6Addr>) {
+        let words = |address: Ipv6Addr, at: usize| {
+            let bits = address.to_bits();
+            (0..4_usize).map(move |word| (at + 4 * word, (bits >> (96 - 32 * word)) as u32))
+        };
+        let wanted: Vec<(usize, u32)> = source
+            .into_iter()
+            .flat_map(|address| words(address, 8))
+            .chain(destination.into_iter().flat_map(|address| words(address, 24)))
+            .collect();
+        for (position, (at, word)) in wanted.iter().enumerate() {
+            let left = 2 * (wanted.len() - position - 1) as u8 + 1;
+            self.push(LOAD_WORD, 0, 0, self.offset(*at));
+            self.push(JUMP_EQUAL, 0, left, *word);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The way out: whole IPv6 packets, header included, past our own policy rules.
+//! RFC 3542 has no such socket and refuses type 2 routing headers, so nothing less than the whole packet
+//! will do for RFC 3775 6.4; called by `platform::linux::Host`.
+
+use super::{
+    super::{intake::SendReport, pool::Pool},
+    sys,
+};
+use crate::wire::PacketBuffer;
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddrV6},
+    os::fd::AsFd,
+};
+
+/// The mark of our own packets: one bit, so that an operator's marks beside it keep working.
+pub const MARK: u32 = 0x0400_0000;
+/// Octets of packets the kernel may hold back for us.
+const SEND_BUFFER: usize = 8 << 20;
+
+/// The raw socket all packets leave by.
+pub struct Sender {
+    socket: Socket,
+    interface: u32,
+}
+
+impl Sender {
+    /// Opens the socket; packets to link-local and multicast destinations leave by `interface`.
+    pub fn open(interface: u32) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        socket.set_nonblocking(true)?;
+        socket.set_mark(MARK)?;
+        socket.set_multicast_if_v6(interface)?;
+        // The kernel must not take our advertisements for somebody else's.
+        socket.set_multicast_loop_v6(false)?;
+        setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)?;
+        Ok(Self { socket, interface })
+    }
+
+    /// Sends all packets and drains them into the pool, except for those that failed.
+    pub fn send(&self, packets: &mut Vec<PacketBuffer>, pool: &mut Pool) -> SendReport {
+        let mut report = SendReport::default();
+        // From the end, so that taking the batch away moves nothing; within a batch in order.
+        let mut rest = packets.as_slice();
+        let mut refused = Vec::new();
+        let mut done = 0;
+        while !rest.is_empty() {
+            let taken = match sys::send_batch(self.socket.as_fd(), rest, |packet| self.destination(packet)) {
+                Ok(taken) => {
+                    report.sent += taken;
+                    taken.max(1)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => {
+                    refused.push((done, error));
+                    1
+                }
+            };
+            done += taken;
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        let mut refused = refused.into_iter().peekable();
+        for (position, packet) in packets.drain(..).enumerate() {
+            match refused.next_if(|(at, _)| *at == position) {
+                Some((_, error)) => report.failed.push((packet, error)),
+                None => pool.give(packet.into_storage().0),
+            }
+        }
+        report
+    }
+
+    /// Where a packet goes by its own header, and by which interface if that must be said.
+    fn destination(&self, packet: &PacketBuffer) -> (Ipv6Addr, u32) {
+        let octets = packet.as_slice().get(24..40).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
+        // Too short to have a destination: the kernel refuses the packet for its length anyway.
+        let address = Ipv6Addr::from(octets.unwrap_or_default());
+        let needs_scope = address.is_multicast() || address.is_unicast_link_local();
+        (address, if needs_scope { self.interface } else { 0 })
+    }
+}
+
+/// A socket towards `destination` that asks the kernel's routing what one of our own packets would meet;
+/// `None` when there is no route.
+pub fn probe(destination: Ipv6Addr, interface: u32) -> io::Result<Option<Socket>> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_mark(MARK)?;
+    let scope = if destination.is_unicast_link_local() { interface } else { 0 };
+    // Any port will do: connecting a datagram socket sends nothing.
+    match socket.connect(&SockAddr::from(SocketAddrV6::new(destination, 9, 0, scope))) {
+        Ok(()) => Ok(Some(socket)),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL | libc::EACCES)
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

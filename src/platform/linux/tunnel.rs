@@ -1,0 +1,152 @@
+//! The tunnel device: what this host sends or forwards into it comes out here, and what is written to it
+//! this host's kernel receives. It stands for the virtual tunnel interface of RFC 3775 sections 10.4.2 and
+//! 11.3.1; called by `platform::linux::Host`.
+
+use super::{
+    super::{
+        error::{Error, Trying},
+        intake::{Intake, Received},
+        pool::Pool,
+    },
+    changes::write_parameter,
+    netlink::Netlink,
+    segments::{LONGEST_PACKET, OFFLOAD_HEADER, make_plain},
+};
+use crate::wire::{PacketBuffer, buffer::HEADROOM};
+use std::{
+    io::{self, IoSliceMut},
+    os::fd::{AsFd, BorrowedFd},
+};
+use tun_rs::{DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, SyncDevice};
+
+/// Most reads in one batch; one read can be 64 KiB of segments.
+const READS: usize = 64;
+
+/// One tunnel device; it vanishes with its routes and addresses when it is dropped.
+pub struct Tunnel {
+    device: SyncDevice,
+    name: String,
+    index: u32,
+    overflow: Vec<u8>,
+    merger: GROTable,
+    outgoing: Vec<Vec<u8>>,
+}
+
+impl Tunnel {
+    /// Creates the device with the given MTU in octets and brings it up.
+    pub fn create(netlink: &mut Netlink, mtu: u32) -> Result<Self, Error> {
+        let what = || "create a tunnel device".to_owned();
+        let device = DeviceBuilder::new()
+            .name("mga%d")
+            .with(|options| {
+                options.offload(true).packet_information(false);
+            })
+            .inherit_enable_state()
+            .build_sync()
+            .trying(what)?;
+        device.set_nonblocking(true).trying(what)?;
+        let name = device.name().trying(what)?;
+        let index = device.if_index().trying(what)?;
+        // The kernel must not speak on its own account on a link that has no neighbours. These parameters
+        // are the device's and vanish with it.
+        for (parameter, value) in
+            [("addr_gen_mode", "1"), ("router_solicitations", "0"), ("accept_ra", "0"), ("accept_dad", "0")]
+        {
+            write_parameter(&format!("net/ipv6/conf/{name}/{parameter}"), value).trying(what)?;
+        }
+        netlink.bring_up(index, mtu).trying(what)?;
+        Ok(Self {
+            device,
+            name,
+            index,
+            overflow: Vec::new(),
+            merger: GROTable::default(),
+            outgoing: Vec::new(),
+        })
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's number.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Readable when packets wait.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+
+    /// Reads one batch; returns (packets received, packets dropped as malformed).
+    pub fn receive(&mut self, pool: &mut Pool, into: &mut Vec<Received>) -> io::Result<(usize, usize)> {
+        let room = pool.room();
+        self.overflow.resize(room + LONGEST_PACKET, 0);
+        let (before, mut malformed) = (into.len(), 0);
+        for _ in 0..READS {
+            if into.len() - before >= IDEAL_BATCH_SIZE {
+                break;
+            }
+            let mut storage = pool.take();
+            let mut header = [0; OFFLOAD_HEADER];
+            let (_, packet) = storage.split_at_mut(HEADROOM);
+            let (_, rest) = self.overflow.split_at_mut(room);
+            let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(packet), IoSliceMut::new(rest)];
+            let length = match self.device.recv_vectored(&mut parts) {
+                Ok(length) => length,
+                Err(error) => {
+                    pool.give(storage);
+                    match error.kind() {
+                        io::ErrorKind::WouldBlock => break,
+                        io::ErrorKind::Interrupted => continue,
+                        _ => return Err(error),
+                    }
+                }
+            };
+            if !is_unicast_ipv6(storage.get(HEADROOM..).unwrap_or_default()) {
+                pool.give(storage);
+                continue;
+            }
+            let Some(length) = length.checked_sub(OFFLOAD_HEADER) else {
+                pool.give(storage);
+                continue;
+            };
+            let mut emit = |packet| into.push(Received { packet, intake: Intake::Own });
+            let plain = make_plain(&header, 0, storage, length, &mut self.overflow, pool, &mut emit);
+            malformed += usize::from(plain.is_err());
+        }
+        Ok((into.len() - before, malformed))
+    }
+
+    /// Has the kernel receive `packets`, neighbours of one flow merged; drains them into the pool and
+    /// returns how many were taken.
+    pub fn deliver(&mut self, packets: &mut Vec<PacketBuffer>, pool: &mut Pool) -> io::Result<usize> {
+        let mut outcome = Ok(0);
+        while !packets.is_empty() {
+            let count = packets.len().min(IDEAL_BATCH_SIZE);
+            if self.outgoing.len() < count {
+                // Room for the longest merged packet: what is not used never gets real memory.
+                self.outgoing.resize_with(count, || Vec::with_capacity(LONGEST_PACKET + 4 * OFFLOAD_HEADER));
+            }
+            for (slot, packet) in self.outgoing.iter_mut().zip(packets.drain(..count)) {
+                slot.clear();
+                slot.extend_from_slice(&[0; OFFLOAD_HEADER]);
+                slot.extend_from_slice(packet.as_slice());
+                pool.give(packet.into_storage().0);
+            }
+            let (batch, _) = self.outgoing.split_at_mut(count);
+            match self.device.send_multiple(&mut self.merger, batch, OFFLOAD_HEADER) {
+                Ok(_) => outcome = outcome.map(|sum| sum + count),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+}
+
+/// Keeps out what the kernel says on its own account: listener reports and the like.
+fn is_unicast_ipv6(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|octet| octet >> 4 == 6) && packet.get(24).is_some_and(|octet| *octet != 0xff)
+}

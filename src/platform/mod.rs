@@ -1,0 +1,20 @@
+//! The operating system: links, addresses, routes, neighbour proxying, packet intake and packet output.
+//! Thesis section 4 needs packets a stock kernel refuses, so this room takes them away from the kernel
+//! (`Host::own`, `Host::steal`, `Host::assign`, `Host::redirect`) and gives packets back to it.
+//! Called by `daemon`, `forwarding` and `lab`; this file is the only fence between operating systems.
+
+mod error;
+mod intake;
+mod interface;
+mod journal;
+mod pool;
+pub mod signals;
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+pub use error::Error;
+pub use intake::{Intake, Options, Received, SendReport, Steal};
+pub use interface::{Interface, InterfaceAddress};
+#[cfg(target_os = "linux")]
+pub use linux::{Host, netns};
