@@ -4,6 +4,8 @@
 //! intake (`platform`) -> [`wire`] -> `protocol` -> actions -> `daemon` -> `forwarding` or `platform`.
 //! `tests/house.rs` checks that no room calls one it must not call.
 
+#[cfg(feature = "capture")]
+pub mod lab;
 pub mod pcap;
 pub mod platform;
 pub mod wire;

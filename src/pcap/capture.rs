@@ -28,6 +28,22 @@ pub struct Frame {
     pub cut: bool,
 }
 
+impl Frame {
+    /// The IPv6 packet in an Ethernet frame that had `length` octets on the link; `None` if it holds something else.
+    pub fn of_ethernet(at: Duration, octets: &[u8], length: usize) -> Option<Frame> {
+        let (destination, rest) = octets.split_first_chunk::<6>()?;
+        let (source, rest) = rest.split_first_chunk::<6>()?;
+        let link = Link::Ethernet { source: *source, destination: *destination };
+        let ([0x86, 0xdd, ipv6 @ ..] | [0x81, 0x00, _, _, 0x86, 0xdd, ipv6 @ ..]) = rest else { return None };
+        Frame::of_ipv6(at, link, ipv6, octets.len() < length)
+    }
+
+    fn of_ipv6(at: Duration, link: Link, octets: &[u8], cut: bool) -> Option<Frame> {
+        let is_ipv6 = octets.first().is_some_and(|octet| octet >> 4 == 6);
+        is_ipv6.then(|| Frame { at, link, ipv6: octets.to_vec(), cut })
+    }
+}
+
 /// The link layer of a captured packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
@@ -189,26 +205,9 @@ fn time_of_units(units: u128, resolution: Option<u8>) -> Duration {
 }
 
 fn frame(link: DataLink, at: Duration, data: &[u8], original: usize) -> Result<Option<Frame>, Error> {
-    let cut = data.len() < original;
-    let keep = |link, ipv6: &[u8]| {
-        (ipv6.first().is_some_and(|octet| octet >> 4 == 6)).then(|| Frame {
-            at,
-            link,
-            ipv6: ipv6.to_vec(),
-            cut,
-        })
-    };
+    let keep = |link, octets| Frame::of_ipv6(at, link, octets, data.len() < original);
     Ok(match link {
-        DataLink::ETHERNET => {
-            let Some((destination, rest)) = data.split_first_chunk::<6>() else { return Ok(None) };
-            let Some((source, rest)) = rest.split_first_chunk::<6>() else { return Ok(None) };
-            let link = Link::Ethernet { source: *source, destination: *destination };
-            match rest {
-                [0x86, 0xdd, ipv6 @ ..] => keep(link, ipv6),
-                [0x81, 0x00, _, _, 0x86, 0xdd, ipv6 @ ..] => keep(link, ipv6),
-                _ => None,
-            }
-        }
+        DataLink::ETHERNET => Frame::of_ethernet(at, data, original),
         DataLink::RAW | DataLink::IPV6 => keep(Link::Raw, data),
         // The raw IP of some systems, from before the number 101 was agreed on.
         DataLink::Unknown(12 | 14) => keep(Link::Raw, data),

@@ -41,6 +41,8 @@ pub struct Arrow {
     pub to: usize,
     /// A few words.
     pub label: String,
+    /// Source and destination of the innermost packet, which tells conversations in one tunnel apart.
+    pub conversation: Option<(Ipv6Addr, Ipv6Addr)>,
     /// How many packets.
     pub count: usize,
     /// What kind of packet.
@@ -90,11 +92,7 @@ impl Ladder {
                 continue;
             }
             let alike = rows.iter_mut().skip(stretch).find_map(|row| match row {
-                Row::Arrow(there)
-                    if (there.from, there.to, &there.label) == (arrow.from, arrow.to, &arrow.label) =>
-                {
-                    Some(there)
-                }
+                Row::Arrow(there) if there.is_like(&arrow) => Some(there),
                 _ => None,
             });
             match alike {
@@ -260,6 +258,11 @@ impl Ladder {
 }
 
 impl Arrow {
+    fn is_like(&self, other: &Arrow) -> bool {
+        (self.from, self.to, &self.label, self.conversation)
+            == (other.from, other.to, &other.label, other.conversation)
+    }
+
     /// The label, with the count and the time of the last when there are several.
     fn words(&self) -> String {
         match self.count {
@@ -326,7 +329,8 @@ fn arrow(trace: &Trace, passage: &Passage, anycast: Ipv6Addr) -> Option<Arrow> {
         Err(error) => (format!("malformed: {error}"), Kind::Trouble),
     };
     let first = passage.at().saturating_sub(trace.start());
-    Some(Arrow { first, last: first, from, to, label, count: 1, kind })
+    let conversation = view.ok().map(|view| (view.inner().final_source(), view.inner().final_destination()));
+    Some(Arrow { first, last: first, from, to, label, conversation, count: 1, kind })
 }
 
 fn is_link_noise(view: &View, anycast: Ipv6Addr) -> bool {
