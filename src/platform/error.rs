@@ -60,6 +60,12 @@ pub enum Error {
         /// The other process, when it could be told.
         owner: Option<u32>,
     },
+    /// A living process runs a node of this name, wherever its journal is.
+    #[error("a node named {name} is already running on this host; stop it first")]
+    NameTaken {
+        /// The name both want.
+        name: String,
+    },
     /// Any other refusal of the kernel.
     #[error("cannot {what}: {source}")]
     Io {

@@ -1,6 +1,6 @@
-//! The signals that end or reload a node, as file descriptors its event loop can poll.
-//! No RFC is concerned; Ctrl-C must end a node cleanly because the undo journal is replayed on the way out.
-//! Called by `daemon` and `lab`.
+//! The signals that end a node, as a file descriptor its event loop can poll.
+//! No RFC is concerned; Ctrl-C, a closed terminal and a service manager must all end a node cleanly because the
+//! undo journal is replayed on the way out. Called by `daemon` and `lab`.
 
 use signal_hook::{
     SigId,
@@ -15,20 +15,10 @@ use std::{
     },
 };
 
-/// What somebody outside asks of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// End cleanly (SIGINT or SIGTERM).
-    Terminate,
-    /// Read the configuration again (SIGHUP).
-    Reload,
-}
-
-/// Catches the signals from its making until it is dropped.
+/// Catches SIGINT, SIGTERM and SIGHUP from its making until it is dropped.
 #[derive(Debug)]
 pub struct Signals {
     terminate: UnixStream,
-    reload: UnixStream,
     registered: Vec<SigId>,
 }
 
@@ -38,39 +28,28 @@ impl Signals {
     /// # Errors
     /// When the system has no descriptors left or refuses the handlers.
     pub fn catch() -> io::Result<Self> {
-        let (terminate, terminate_writer) = UnixStream::pair()?;
-        let (reload, reload_writer) = UnixStream::pair()?;
-        for stream in [&terminate, &reload] {
-            stream.set_nonblocking(true)?;
-        }
-        let mut signals = Self { terminate, reload, registered: Vec::new() };
-        let writers =
-            [(SIGINT, terminate_writer.try_clone()?), (SIGTERM, terminate_writer), (SIGHUP, reload_writer)];
-        for (signal, writer) in writers {
-            signals.registered.push(low_level::pipe::register(signal, writer)?);
+        let (terminate, writer) = UnixStream::pair()?;
+        terminate.set_nonblocking(true)?;
+        let mut signals = Self { terminate, registered: Vec::new() };
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signals.registered.push(low_level::pipe::register(signal, writer.try_clone()?)?);
         }
         Ok(signals)
     }
 
-    /// Descriptors that become readable when [`Signals::take`] has something.
-    pub fn poll_fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.terminate.as_fd(), self.reload.as_fd()]
+    /// Becomes readable when [`Signals::take`] has something.
+    pub fn poll_fd(&self) -> BorrowedFd<'_> {
+        self.terminate.as_fd()
     }
 
-    /// The signal that arrived, if any; several of one kind count once.
-    pub fn take(&mut self) -> Option<Signal> {
-        let arrived = |stream: &mut UnixStream| {
-            let mut octets = [0; 64];
-            let mut any = false;
-            while matches!(stream.read(&mut octets), Ok(count) if count > 0) {
-                any = true;
-            }
-            any
-        };
-        if arrived(&mut self.terminate) {
-            return Some(Signal::Terminate);
+    /// True when somebody asked this process to end since the last call; several signals count once.
+    pub fn take(&mut self) -> bool {
+        let mut octets = [0; 64];
+        let mut any = false;
+        while matches!(self.terminate.read(&mut octets), Ok(count) if count > 0) {
+            any = true;
         }
-        arrived(&mut self.reload).then_some(Signal::Reload)
+        any
     }
 }
 
@@ -87,14 +66,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_raised_signal_is_taken_once() {
+    fn every_ending_signal_is_taken_once() {
         let mut signals = Signals::catch().expect("handlers");
-        assert_eq!(signals.take(), None);
-        low_level::raise(SIGHUP).expect("raised");
-        low_level::raise(SIGTERM).expect("raised");
-        low_level::raise(SIGTERM).expect("raised");
-        assert_eq!(signals.take(), Some(Signal::Terminate));
-        assert_eq!(signals.take(), Some(Signal::Reload));
-        assert_eq!(signals.take(), None);
+        assert!(!signals.take());
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            low_level::raise(signal).expect("raised");
+            low_level::raise(signal).expect("raised");
+            assert!(signals.take());
+            assert!(!signals.take());
+        }
     }
 }

@@ -37,7 +37,12 @@ pub enum DestinationOption {
 }
 
 impl DestinationOption {
-    fn from_tlv(option: Tlv<'_>) -> Result<Self> {
+    /// True for Pad1 and PadN.
+    pub fn is_padding(&self) -> bool {
+        matches!(self, Self::Pad1 | Self::PadN(_))
+    }
+
+    pub(crate) fn from_tlv(option: Tlv<'_>) -> Result<Self> {
         let data = option.data;
         Ok(match option.kind {
             PAD1 => Self::Pad1,

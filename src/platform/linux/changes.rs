@@ -42,6 +42,14 @@ impl Changes {
         Ok(changes)
     }
 
+    /// Fails when a living process holds this journal, and says which; changes nothing.
+    pub fn refuse_busy(journal: &Path) -> Result<(), Error> {
+        if journal.exists() {
+            Journal::<Undo>::open(journal, &realm()?)?;
+        }
+        Ok(())
+    }
+
     /// Makes one change: first notes `undo`, then runs `change`; forgets the note when the change fails.
     pub fn make(
         &mut self,

@@ -29,7 +29,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::{Ipv6Addr, UdpSocket},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixDatagram,
+    },
 };
 use tunnel::Tunnel;
 
@@ -57,6 +60,8 @@ pub struct Host {
     sender: Sender,
     events: Events,
     groups: UdpSocket,
+    // Held as long as anything of this node is in the system.
+    _claim: UnixDatagram,
     filter: Filter,
     pool: Pool,
     owned: BTreeSet<Ipv6Addr>,
@@ -87,6 +92,15 @@ impl Host {
             .trying(|| format!("open a packet socket on {}", interface.name))?;
         let events = Events::open(interface.index).trying(|| "watch the interfaces".to_owned())?;
         let groups = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).trying(|| "open a socket".to_owned())?;
+        // Two nodes of one name would share their filter table and their routing table. Before any sweep, or
+        // what a killed run left would be taken back from under the node that lives.
+        let claim = match sys::claim(&format!("mga-node/{}", options.name)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Changes::refuse_busy(&options.journal)?;
+                return Err(Error::NameTaken { name: options.name.clone() });
+            }
+            claim => claim.trying(|| "take the node's name".to_owned())?,
+        };
         let mut changes = Changes::open(&options.journal, netlink)?;
         let mtu = interface.mtu.saturating_sub(TUNNEL_OVERHEAD).max(LEAST_MTU);
         let tunnel = Tunnel::create(&mut changes.netlink, mtu)?;
@@ -100,6 +114,7 @@ impl Host {
             sender,
             events,
             groups,
+            _claim: claim,
             filter: Filter::default(),
             pool: Pool::new(room),
             owned: BTreeSet::new(),
@@ -130,6 +145,21 @@ impl Host {
     /// # Errors
     /// What the kernel says.
     pub fn addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
+        let mut addresses = self.all_addresses()?;
+        addresses.retain(|found| !found.address.is_unicast_link_local());
+        Ok(addresses)
+    }
+
+    /// The interface's link-local address, once it may be used.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn link_local(&self) -> Result<Option<Ipv6Addr>, Error> {
+        let usable = |found: &InterfaceAddress| found.address.is_unicast_link_local() && !found.tentative;
+        Ok(self.all_addresses()?.into_iter().find(usable).map(|found| found.address))
+    }
+
+    fn all_addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
         let index = self.interface.index;
         Netlink::open()
             .and_then(|mut netlink| netlink.addresses(index))
@@ -432,7 +462,28 @@ impl Host {
     pub fn take_changes(&mut self) -> bool {
         // A broken event socket must not hide changes: look again rather than never.
         let now = self.events.take().unwrap_or(true);
-        std::mem::take(&mut self.changed) | now
+        let changed = std::mem::take(&mut self.changed) | now;
+        if changed && let Err(error) = self.answer_again() {
+            tracing::warn!(%error, "the addresses owned are not answered for");
+        }
+        changed
+    }
+
+    /// Has the kernel answer for the owned addresses again: it forgets them when the interface goes down.
+    fn answer_again(&mut self) -> Result<(), Error> {
+        let index = self.interface.index;
+        let proxied =
+            self.changes.netlink.proxied(index).trying(|| "list the proxied neighbors".to_owned())?;
+        for &address in self.owned.iter().filter(|address| !proxied.contains(address)) {
+            let what = || format!("answer for {address} again");
+            let undo = Undo::Proxied { interface: index, address };
+            if self.changes.in_force(&undo) {
+                self.changes.netlink.add_proxied(index, address).trying(what)?;
+            } else {
+                self.changes.make(undo, |netlink| netlink.add_proxied(index, address).trying(what))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back every change of the system and removes the journal. Dropping does the same, but can

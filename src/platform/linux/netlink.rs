@@ -151,7 +151,9 @@ impl Netlink {
         let addresses = answers.into_iter().filter_map(|answer| {
             let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
             // Kernels without strict checking answer with the addresses of all interfaces.
-            if message.header.index != index || message.header.scope != AddressScope::Universe {
+            if message.header.index != index
+                || !matches!(message.header.scope, AddressScope::Universe | AddressScope::Link)
+            {
                 return None;
             }
             let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));

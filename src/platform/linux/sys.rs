@@ -10,7 +10,11 @@ use std::{
     net::Ipv6Addr,
     os::{
         fd::{AsRawFd, BorrowedFd},
-        unix::fs::MetadataExt,
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::MetadataExt,
+            net::{SocketAddr, UnixDatagram},
+        },
     },
     ptr,
 };
@@ -75,6 +79,12 @@ pub fn namespace_cookie() -> io::Result<String> {
         // Kernels before 5.14 have no cookie; the inode number is unique among living namespaces only.
         Err(_) => Ok(format!("inode {}", fs::metadata("/proc/thread-self/ns/net")?.ino())),
     }
+}
+
+/// Takes the abstract socket name `name`, which one process in this network namespace can hold; it is free
+/// again when the socket is closed, however that comes about.
+pub fn claim(name: &str) -> io::Result<UnixDatagram> {
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
 
 /// Binds a packet socket to every protocol on one interface: from now on it receives.

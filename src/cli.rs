@@ -1,0 +1,359 @@
+//! The command line (design section 5): turns words into settings or requests, and results into text and exit codes
+//! (0 good, 1 a negative answer, 2 usage or configuration, 3 no running node). Called by `main`.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use ipnet::Ipv6Net;
+use serde_json::Value;
+
+use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
+use mga_node::daemon::control::{ClientError, Connection, Request};
+use mga_node::daemon::{self, show};
+use mga_node::protocol::ar::ReverseTunnelEnd;
+
+const NEGATIVE: u8 = 1;
+const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
+
+/// A Mobile IPv6 node that gives hosts anywhere one anycast address.
+///
+/// With --role it runs a node in the foreground until Ctrl-C; the subcommands talk to a running node.
+#[derive(Parser)]
+#[command(name = "mga-node", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct RunArguments {
+    /// What this node is: home anycast agent, anycast responder or anycast initiator
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// TOML file with the same words; the command line wins over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The link
+    #[arg(long, value_name = "IF")]
+    interface: Option<String>,
+    /// haa: own agent address on the home link; ar: the agent to register with (`::` discovers one)
+    #[arg(long, value_name = "ADDR")]
+    agent: Option<Ipv6Addr>,
+    /// An anycast address; repeatable
+    #[arg(long, value_name = "ADDR")]
+    anycast: Vec<Ipv6Addr>,
+    /// ar: this host's unicast address; default: the interface's first global address
+    #[arg(long, value_name = "ADDR")]
+    care_of: Option<Ipv6Addr>,
+    /// The model of the anycast addresses on this command line
+    #[arg(long, value_enum)]
+    model: Option<Model>,
+    /// ar: lifetime to ask for, a multiple of 4 seconds
+    #[arg(long, value_name = "SECONDS")]
+    lifetime: Option<u32>,
+    /// ar: first sequence number; default random
+    #[arg(long, value_name = "N")]
+    initial_sequence: Option<u16>,
+    /// haa, ar: how Binding Updates are authenticated; must be said
+    #[arg(long, value_enum)]
+    authentication: Option<Authentication>,
+    /// Control socket; default /run/mga-node/ROLE-INTERFACE.sock
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+    /// Who carries the packet rewrites out
+    #[arg(long, value_enum)]
+    forwarding: Option<Forwarding>,
+    /// haa: a home prefix; repeatable; default: the interface's prefixes
+    #[arg(long, value_name = "PREFIX")]
+    home_prefix: Vec<Ipv6Net>,
+    /// ar: length of the home prefix, for agent discovery
+    #[arg(long, value_name = "LENGTH")]
+    home_prefix_length: Option<u8>,
+    /// haa: longest lifetime granted
+    #[arg(long, value_name = "SECONDS")]
+    max_lifetime: Option<u32>,
+    /// haa, ai: bindings held at most
+    #[arg(long, value_name = "N")]
+    max_bindings: Option<usize>,
+    /// haa: acknowledge first registrations without probing the home link for the address
+    #[arg(long)]
+    no_duplicate_address_detection: bool,
+    /// ar: keep to the tunnel
+    #[arg(long)]
+    no_route_optimisation: bool,
+    /// ar: where reverse-tunnelled packets are sent
+    #[arg(long, value_name = "agent|anycast", value_parser = reverse_tunnel_end)]
+    reverse_tunnel_end: Option<ReverseTunnelEnd>,
+    /// More log; twice for everything
+    #[arg(long, short, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+fn reverse_tunnel_end(word: &str) -> Result<ReverseTunnelEnd, String> {
+    match word {
+        "agent" => Ok(ReverseTunnelEnd::Agent),
+        "anycast" => Ok(ReverseTunnelEnd::Anycast),
+        _ => Err("say agent (RFC 3775 10.4.5) or anycast (thesis 4.2.1)".to_owned()),
+    }
+}
+
+#[derive(Args)]
+struct Target {
+    /// Control socket of the node; default: the only one on this host
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what a running node holds in memory
+    Show {
+        #[arg(value_enum)]
+        what: What,
+        /// One JSON value instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Follow a running node, one line per event
+    Watch {
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a responder register now
+    Register {
+        /// Only this anycast address
+        #[arg(long, value_name = "ADDR")]
+        anycast: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a responder leave its agent, or an agent or initiator remove a binding
+    Deregister {
+        /// Only this anycast address
+        #[arg(long, value_name = "ADDR")]
+        anycast: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a responder forget which initiators do not speak Mobile IPv6
+    Flush {
+        /// Only this initiator
+        #[arg(long, value_name = "ADDR")]
+        peer: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Check a configuration file
+    Check { file: PathBuf },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// haa, ai: the binding cache
+    Bindings,
+    /// ar: the binding update list
+    Updates,
+    /// The packet rewrites in force, with counters
+    Rules,
+    /// Counters
+    Stats,
+    /// What the node waits for
+    Timers,
+    /// What the node runs with
+    Config,
+}
+
+impl What {
+    fn request(self) -> (&'static str, Request) {
+        match self {
+            What::Bindings => ("bindings", Request::ShowBindings),
+            What::Updates => ("updates", Request::ShowUpdates),
+            What::Rules => ("rules", Request::ShowRules),
+            What::Stats => ("stats", Request::ShowStats),
+            What::Timers => ("timers", Request::ShowTimers),
+            What::Config => ("config", Request::ShowConfig),
+        }
+    }
+}
+
+/// Parses the process's arguments, does what they say, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
+        None => run(cli.run),
+        Some(command) => carry_out(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                let lines: Vec<_> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+                eprintln!("mga-node: {}", lines.join("; "));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Help and version are answers; everything else that clap says becomes one line on standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that went away is not an error.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(USAGE)
+        }
+        _ => {
+            let text = error.render().to_string();
+            let lines = text.lines().map(str::trim).filter(|line| {
+                !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information")
+            });
+            let message = lines.collect::<Vec<_>>().join("; ");
+            eprintln!("mga-node: {}", message.strip_prefix("error: ").unwrap_or(&message));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl ToString) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match error {
+            ClientError::Ambiguous(_) => USAGE,
+            ClientError::Refused(_) => NEGATIVE,
+            ClientError::Unreachable { .. } | ClientError::NoSocket | ClientError::Gone => UNREACHABLE,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl RunArguments {
+    fn given(self) -> Given {
+        let model = self.model.unwrap_or_default();
+        let entry = |address| AnycastEntry { model, ..AnycastEntry::of(address) };
+        Given {
+            role: self.role,
+            interface: self.interface,
+            agent: self.agent,
+            anycast: self.anycast.into_iter().map(entry).collect(),
+            care_of: self.care_of,
+            lifetime: self.lifetime,
+            initial_sequence: self.initial_sequence,
+            authentication: self.authentication,
+            control: self.control,
+            forwarding: self.forwarding,
+            home_prefix: self.home_prefix,
+            home_prefix_length: self.home_prefix_length,
+            max_lifetime: self.max_lifetime,
+            max_bindings: self.max_bindings,
+            duplicate_address_detection: self.no_duplicate_address_detection.then_some(false),
+            route_optimisation: self.no_route_optimisation.then_some(false),
+            reverse_tunnel_end: self.reverse_tunnel_end,
+        }
+    }
+}
+
+fn run(mut arguments: RunArguments) -> Result<(), Failure> {
+    let verbose = arguments.verbose;
+    let usage = |error: &dyn std::error::Error| Failure::new(USAGE, error);
+    let file = match arguments.config.take() {
+        Some(path) => Given::read(&path).map_err(|error| usage(&error))?,
+        None => Given::default(),
+    };
+    let settings = arguments.given().over(file).settle().map_err(|error| usage(&error))?;
+    start_log(verbose);
+    daemon::run(settings)
+        .map_err(|error| Failure::new(if error.ended_a_running_node() { NEGATIVE } else { USAGE }, error))
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // Fails only when a log exists already, which is then the one to use.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+fn carry_out(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Show { what, json, target } => {
+            let (name, request) = what.request();
+            let answer = Connection::open(target.control.as_deref())?.ask(&request)?;
+            print(&if json { answer.to_string() + "\n" } else { show::text(name, &answer) })
+        }
+        Command::Watch { json, target } => {
+            let mut connection = Connection::open(target.control.as_deref())?;
+            connection.ask(&Request::Watch)?;
+            while let Some(event) = connection.next_line()? {
+                print(&(if json { event.to_string() } else { show::event(&event) } + "\n"))?;
+            }
+            Ok(())
+        }
+        Command::Register { anycast, target } => order(&target, &Request::Register { anycast }),
+        Command::Deregister { anycast, target } => order(&target, &Request::Deregister { anycast }),
+        Command::Flush { peer, target } => order(&target, &Request::FlushPeers { peer }),
+        Command::Check { file } => {
+            // A file that cannot be used is the negative answer of a check.
+            let checked = Given::read(&file).and_then(Given::settle);
+            let settings = checked.map_err(|error| Failure::new(NEGATIVE, error))?;
+            print(&format!("{}: a good configuration for role {}\n", file.display(), settings.role.role()))
+        }
+    }
+}
+
+fn order(target: &Target, request: &Request) -> Result<(), Failure> {
+    let answer: Value = Connection::open(target.control.as_deref())?.ask(request)?;
+    match answer.get("done") {
+        Some(Value::Bool(true)) => Ok(()),
+        _ => Err(Failure::new(NEGATIVE, "the node did not do it")),
+    }
+}
+
+/// Writes to standard output; a reader that went away is not an error.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Err(Failure { code: 0, message: String::new() })
+        }
+        Err(error) => Err(Failure::new(NEGATIVE, format!("standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,582 @@
+//! The one loop of a node: wait for a packet, a deadline, a command or a signal; let forwarding and role decide;
+//! carry out what they say. Also how a node starts and how it ends without leaving anything behind.
+//! Called by `cli` through [`run`].
+
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use ipnet::Ipv6Net;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::{Value, json};
+
+use super::config::{RoleSettings, Settings};
+use super::control::{Control, ControlDirectory, Request, Respond};
+use super::event_log::EventLog;
+use super::node::{Node, NodeCommand};
+use crate::forwarding::user::{Direction, Fate, Forwarder};
+use crate::platform::{self, Host, Intake, InterfaceAddress, Options, Received, Steal, signals::Signals};
+use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
+use crate::protocol::ai::{Ai, AiConfig};
+use crate::protocol::ar::{AnycastConfig, Ar, ArConfig};
+use crate::protocol::clock::Instant;
+use crate::protocol::haa::{Haa, HaaConfig};
+use crate::protocol::random::Random;
+use crate::protocol::report::Report;
+use crate::wire::PacketBuffer;
+use crate::wire::mobility::Lifetime;
+
+/// Rounds of packets handled before timers, commands and signals are looked at again.
+const ROUNDS: usize = 16;
+
+/// Why a node could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Platform(#[from] platform::Error),
+    #[error("control socket {path}: {source}")]
+    Control { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Address(String),
+    #[error("the event loop failed: {0}")]
+    Loop(std::io::Error),
+    #[error("the interface {0} is gone")]
+    InterfaceGone(String),
+}
+
+impl Error {
+    /// True when a node that had been running well had to give up, false when it never started.
+    pub fn ended_a_running_node(&self) -> bool {
+        matches!(self, Self::Loop(_) | Self::InterfaceGone(_))
+    }
+}
+
+/// The operating system's random octets.
+struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&mut self, into: &mut [u8]) {
+        // Without randomness there are no secrets: no packet may be answered then.
+        getrandom::fill(into).expect("the operating system gives random octets");
+    }
+}
+
+/// Runs a node until a signal ends it.
+///
+/// # Errors
+/// When it cannot start; whatever it had changed is undone.
+pub fn run(mut settings: Settings) -> Result<(), Error> {
+    // Before anything is changed: a signal in the middle of the start must undo what was done so far.
+    let signals = Signals::catch().map_err(Error::Loop)?;
+    let path = settings.control.display().to_string();
+    let unusable = |source| Error::Control { path: path.clone(), source };
+    // Dropped last, when the files in it are gone.
+    let _directory = ControlDirectory::make(&settings.control).map_err(unusable)?;
+    let role = settings.role.role();
+    let options = Options {
+        interface: settings.interface.clone(),
+        journal: settings.control.with_extension("undo"),
+        name: format!("{role}-{}", settings.interface),
+    };
+    let mut host = Host::open(&options)?;
+    let addresses = resolve(&host, &mut settings)?;
+    let (node, own) = prepare(&mut host, &settings, &addresses)?;
+    let control = Control::listen(&settings.control).map_err(unusable)?;
+    tracing::info!(
+        role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
+        control = %settings.control.display(), "node started"
+    );
+    let mut daemon = Daemon {
+        settings: &settings,
+        host,
+        node,
+        own,
+        forwarder: Forwarder::new(),
+        control,
+        log: EventLog::default(),
+        started: std::time::Instant::now(),
+        sending: Vec::new(),
+        delivering: Vec::new(),
+        seen: Vec::new(),
+        ending: false,
+        send_failures: 0,
+        delivery_failures: 0,
+    };
+    let result = daemon.run(signals);
+    let Daemon { host, control, .. } = daemon;
+    drop(control);
+    let closed = host.close();
+    result?;
+    closed?;
+    tracing::info!("node ended; the system is as it was");
+    Ok(())
+}
+
+/// The addresses this node speaks from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Own {
+    /// The agent's address or the responder's care-of address, fixed for the node's life.
+    Fixed(Ipv6Addr),
+    /// Every global address of the interface, whatever they are at the moment.
+    Interface(Vec<Ipv6Addr>),
+}
+
+/// Fills in what the interface tells, and checks what it contradicts; returns the interface's usable addresses.
+fn resolve(host: &Host, settings: &mut Settings) -> Result<Vec<InterfaceAddress>, Error> {
+    let mut addresses = host.addresses()?;
+    addresses.retain(|address| !address.tentative);
+    let interface = &settings.interface;
+    let choose = |field: &str, wanted: Option<Ipv6Addr>| match wanted {
+        Some(address) if addresses.iter().any(|a| a.address == address) => Ok(address),
+        Some(address) => {
+            let known: Vec<_> = addresses.iter().map(|a| a.address.to_string()).collect();
+            let known = if known.is_empty() { "no global address".to_owned() } else { known.join(", ") };
+            Err(Error::Address(format!(
+                "{field} {address} is not an address of {interface}, which has {known}"
+            )))
+        }
+        None => addresses.iter().find(|a| !a.deprecated).map(|a| a.address).ok_or_else(|| {
+            Error::Address(format!("{interface} has no global IPv6 address: give it one first"))
+        }),
+    };
+    let anycast: Vec<Ipv6Addr> = match &mut settings.role {
+        RoleSettings::Haa { agent, anycast, home_prefixes, .. } => {
+            *agent = Some(choose("agent", *agent)?);
+            if home_prefixes.is_empty() {
+                let nets = addresses
+                    .iter()
+                    .filter(|a| a.prefix_length < 128)
+                    .filter_map(|a| Ipv6Net::new(a.address, a.prefix_length).ok().map(|net| net.trunc()));
+                *home_prefixes = nets.collect::<BTreeSet<_>>().into_iter().collect();
+            }
+            anycast.clone()
+        }
+        RoleSettings::Ar { care_of, anycast, .. } => {
+            *care_of = Some(choose("care-of", *care_of)?);
+            anycast.iter().map(|entry| entry.address).collect()
+        }
+        RoleSettings::Ai { .. } => {
+            choose("the initiator's address", None)?;
+            Vec::new()
+        }
+    };
+    match anycast.iter().find(|anycast| addresses.iter().any(|a| a.address == **anycast)) {
+        Some(taken) => Err(Error::Address(format!(
+            "anycast {taken} is an address of {interface} already: remove it there, the node sees to it itself"
+        ))),
+        None => Ok(addresses),
+    }
+}
+
+/// Tells the host what to take in, and makes the role.
+fn prepare(
+    host: &mut Host,
+    settings: &Settings,
+    addresses: &[InterfaceAddress],
+) -> Result<(Node, Own), Error> {
+    let now = Instant::START;
+    let unresolved = || Error::Address(format!("{} has no address to speak from", settings.interface));
+    let interface = host.interface().clone();
+    match &settings.role {
+        RoleSettings::Haa {
+            agent,
+            anycast,
+            home_prefixes,
+            max_lifetime,
+            max_bindings,
+            duplicate_address_detection,
+        } => {
+            let agent = agent.ok_or_else(unresolved)?;
+            let link_address = interface.link_address.ok_or_else(|| {
+                Error::Address(format!("{} has no link-layer address; an agent needs one", interface.name))
+            })?;
+            host.become_router()?;
+            host.steal(&[
+                Steal::MobilityHeader { destination: agent },
+                Steal::DestinationOptions { destination: agent },
+                Steal::Tunnel { source: None, destination: agent },
+            ])?;
+            host.tap(&[agent], *duplicate_address_detection)?;
+            let config = HaaConfig {
+                agent,
+                link_local: host.link_local()?,
+                link_address,
+                home_prefixes: home_prefixes.clone(),
+                anycast: anycast.clone(),
+                max_lifetime: Lifetime::from_seconds(*max_lifetime),
+                max_bindings: *max_bindings,
+                duplicate_address_detection: *duplicate_address_detection,
+            };
+            Ok((Node::Haa(Box::new(Haa::new(config))), Own::Fixed(agent)))
+        }
+        RoleSettings::Ar {
+            care_of,
+            anycast,
+            agent,
+            lifetime,
+            initial_sequence,
+            home_prefix_length,
+            route_optimisation,
+            reverse_tunnel_end,
+        } => {
+            let care_of = care_of.ok_or_else(unresolved)?;
+            for entry in anycast {
+                host.assign(entry.address)?;
+            }
+            host.steal(&[
+                Steal::MobilityHeader { destination: care_of },
+                Steal::RoutingHeader { destination: care_of },
+                Steal::Tunnel { source: None, destination: care_of },
+            ])?;
+            host.tap(&[care_of], false)?;
+            let anycast = anycast
+                .iter()
+                .map(|entry| AnycastConfig {
+                    anycast: entry.address,
+                    agent: Some(entry.agent.unwrap_or(*agent)).filter(|agent| !agent.is_unspecified()),
+                    home_prefix_length: *home_prefix_length,
+                    lifetime: Lifetime::from_seconds(entry.lifetime.unwrap_or(*lifetime)),
+                    initial_sequence: entry.initial_sequence.or(*initial_sequence),
+                })
+                .collect();
+            let config = ArConfig {
+                care_of,
+                anycast,
+                route_optimisation: *route_optimisation,
+                reverse_tunnel_end: *reverse_tunnel_end,
+            };
+            Ok((Node::Ar(Box::new(Ar::new(config, now, Box::new(SystemRandom)))), Own::Fixed(care_of)))
+        }
+        RoleSettings::Ai { max_bindings } => {
+            let own: Vec<_> = addresses.iter().map(|a| a.address).collect();
+            take_in_for_initiator(host, &own)?;
+            let config = AiConfig { max_bindings: *max_bindings };
+            Ok((Node::Ai(Box::new(Ai::new(&config, Box::new(SystemRandom)))), Own::Interface(own)))
+        }
+    }
+}
+
+fn take_in_for_initiator(host: &mut Host, own: &[Ipv6Addr]) -> Result<(), platform::Error> {
+    let classes: Vec<_> = own
+        .iter()
+        .flat_map(|&destination| {
+            [Steal::MobilityHeader { destination }, Steal::DestinationOptions { destination }]
+        })
+        .collect();
+    host.steal(&classes)?;
+    host.tap(own, false)
+}
+
+struct Daemon<'a> {
+    settings: &'a Settings,
+    host: Host,
+    node: Node,
+    own: Own,
+    forwarder: Forwarder,
+    control: Control,
+    log: EventLog,
+    started: std::time::Instant,
+    sending: Vec<PacketBuffer>,
+    delivering: Vec<PacketBuffer>,
+    seen: Vec<Observation>,
+    ending: bool,
+    send_failures: u64,
+    delivery_failures: u64,
+}
+
+impl Daemon<'_> {
+    fn now(&self) -> Instant {
+        Instant::from_start(self.started.elapsed())
+    }
+
+    fn run(&mut self, mut signals: Signals) -> Result<(), Error> {
+        let mut received = Vec::new();
+        loop {
+            self.act();
+            if self.ending && self.node.is_finished() {
+                self.log.sum_up();
+                return Ok(());
+            }
+            self.wait(&signals)?;
+            if signals.take() {
+                self.end();
+            }
+            for _ in 0..ROUNDS {
+                let count = self.host.receive(&mut received).map_err(Error::Loop)?;
+                if count == 0 {
+                    break;
+                }
+                self.take_packets(&mut received);
+                self.act();
+            }
+            if self.host.take_changes() {
+                self.addresses_changed()?;
+            }
+            let now = self.now();
+            if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                self.node.handle_timeout(now);
+            }
+            self.log.summarise(now);
+            self.serve_operators();
+        }
+    }
+
+    /// Sleeps until something is to be done.
+    fn wait(&self, signals: &Signals) -> Result<(), Error> {
+        let deadline =
+            self.node.poll_timeout().map(|(at, _)| at).into_iter().chain(self.log.poll_timeout()).min();
+        let timeout = match deadline {
+            None => PollTimeout::NONE,
+            Some(at) => {
+                let wait = at.saturating_since(self.now());
+                // Rounded up, or the loop would spin through the last millisecond.
+                let wait = if wait.is_zero() { wait } else { wait + Duration::from_millis(1) };
+                PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let descriptors = self.host.poll_fds().into_iter().chain([signals.poll_fd()]);
+        let mut fds: Vec<_> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        fds.extend(self.control.poll_fds());
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(Error::Loop(errno.into())),
+        }
+    }
+
+    /// Lets forwarding and role decide about a batch.
+    fn take_packets(&mut self, received: &mut Vec<Received>) {
+        let now = self.now();
+        for Received { mut packet, intake } in received.drain(..) {
+            let fate = match intake {
+                Intake::Own => self.forwarder.forward(now, Direction::Outbound, &mut packet, &mut self.seen),
+                Intake::Steal => self.forwarder.forward(now, Direction::Inbound, &mut packet, &mut self.seen),
+                Intake::Tap => Fate::Role,
+            };
+            match fate {
+                Fate::Send => self.sending.push(packet),
+                Fate::Deliver => self.delivering.push(packet),
+                Fate::Role => {
+                    self.node.handle_packet(now, packet.as_slice());
+                    self.host.recycle(packet);
+                }
+                Fate::DeliverAndRole => {
+                    self.node.handle_packet(now, packet.as_slice());
+                    self.delivering.push(packet);
+                }
+                Fate::Drop(_) => self.host.recycle(packet),
+            }
+        }
+        for observation in self.seen.drain(..) {
+            self.node.handle_observation(now, observation);
+        }
+    }
+
+    /// Carries out everything the role has asked for, then moves packets.
+    fn act(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            if let Err(error) = self.carry_out(action)
+                && self.log.allows(self.now(), "system-refusal")
+            {
+                tracing::error!(%error, "the system refused what the protocol needs");
+            }
+        }
+        self.flush();
+    }
+
+    fn carry_out(&mut self, action: Action) -> Result<(), platform::Error> {
+        match action {
+            Action::Send(packet) => self.sending.push(PacketBuffer::new(&packet)),
+            Action::Deliver(packet) => self.delivering.push(PacketBuffer::new(&packet)),
+            Action::InstallRule(rule) => {
+                self.forwarder.install(rule);
+                if let Rule::RoutingHeaderOut { anycast, own, .. } = rule {
+                    self.host.redirect(anycast, own)?;
+                }
+            }
+            Action::RemoveRule(key) => {
+                if self.forwarder.remove(&key).is_some() && key.kind == RuleKind::RoutingHeaderOut {
+                    self.unredirect(key)?;
+                }
+            }
+            Action::CaptureAddress(address) => self.host.own(address)?,
+            Action::ReleaseAddress(address) => self.host.disown(address)?,
+            Action::Report(report) => self.tell(&report),
+        }
+        Ok(())
+    }
+
+    /// The address stays redirected while another own address has a binding for it.
+    fn unredirect(&mut self, gone: RuleKey) -> Result<(), platform::Error> {
+        let other = self.forwarder.rules().into_iter().find_map(|installed| match installed.rule {
+            Rule::RoutingHeaderOut { anycast, own, .. } if anycast == gone.anycast => Some(own),
+            _ => None,
+        });
+        match other {
+            Some(own) => self.host.redirect(gone.anycast, own),
+            None => self.host.unredirect(gone.anycast),
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.delivering.is_empty()
+            && let Err(error) = self.host.deliver(&mut self.delivering)
+        {
+            self.delivery_failures += 1;
+            tracing::debug!(%error, "the host's stack refused packets");
+            self.delivering.clear();
+        }
+        if self.sending.is_empty() {
+            return;
+        }
+        let report = self.host.send(&mut self.sending);
+        for (packet, error) in report.failed {
+            if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
+                self.answer_too_big(&packet);
+            } else {
+                self.send_failures += 1;
+                tracing::debug!(%error, "a packet could not be sent");
+            }
+            self.host.recycle(packet);
+        }
+    }
+
+    /// The rewritten packet does not fit its path: its sender learns the size that does (RFC 2473 7.1).
+    fn answer_too_big(&mut self, packet: &PacketBuffer) {
+        let header = packet.as_slice();
+        let address = |at: usize| {
+            let octets: Option<[u8; 16]> = header.get(at..at + 16).and_then(|octets| octets.try_into().ok());
+            octets.map(Ipv6Addr::from)
+        };
+        let (Some(from), Some(destination)) = (address(8), address(24)) else { return };
+        let mtu = match self.host.route_mtu(destination) {
+            Ok(mtu) => mtu,
+            Err(error) => return tracing::debug!(%error, "no path MTU"),
+        };
+        let Some(error) = self.forwarder.too_big(packet, mtu, &from) else { return };
+        // An agent's inner sender is elsewhere and is reached by forwarding; a responder's or initiator's is this
+        // host. Handing the error to the own stack serves both.
+        let mut packets = vec![PacketBuffer::new(&error)];
+        if let Err(error) = self.host.deliver(&mut packets) {
+            tracing::debug!(%error, "the host's stack refused a Packet Too Big");
+        }
+    }
+
+    fn tell(&mut self, report: &Report) {
+        self.log.report(self.now(), report);
+        if self.control.is_watched() {
+            let mut event = json!(report);
+            event["at"] = json!(self.started.elapsed().as_secs_f64());
+            self.control.publish(&event);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.ending {
+            return;
+        }
+        self.ending = true;
+        tracing::info!("ending: asked to by a signal");
+        let now = self.now();
+        if let Err(error) = self.node.handle_command(now, NodeCommand::Shutdown) {
+            tracing::debug!(error, "shutdown");
+        }
+    }
+
+    /// The interface's addresses changed: an initiator answers on whatever it has now.
+    fn addresses_changed(&mut self) -> Result<(), Error> {
+        let interface = self.host.interface();
+        if nix::net::if_::if_nametoindex(interface.name.as_str()) != Ok(interface.index) {
+            return Err(Error::InterfaceGone(interface.name.clone()));
+        }
+        let current: Vec<_> =
+            self.host.addresses()?.into_iter().filter(|a| !a.tentative).map(|a| a.address).collect();
+        match &mut self.own {
+            Own::Fixed(address) if !current.contains(address) => {
+                tracing::warn!(%address, "the interface lost the address this node speaks from");
+            }
+            Own::Fixed(_) => {}
+            Own::Interface(own) if *own != current => {
+                take_in_for_initiator(&mut self.host, &current)?;
+                *own = current;
+            }
+            Own::Interface(_) => {}
+        }
+        Ok(())
+    }
+
+    fn serve_operators(&mut self) {
+        for (client, request) in self.control.take_requests() {
+            let answer = match request {
+                Ok(request) => self.answer(request),
+                Err(message) => Respond::Error(message),
+            };
+            self.control.respond(client, &answer);
+        }
+        self.control.flush();
+    }
+
+    fn answer(&mut self, request: Request) -> Respond {
+        let now = self.now();
+        let told = match request {
+            Request::Watch => return Respond::Watch,
+            Request::ShowBindings => self.node.bindings(now),
+            Request::ShowUpdates => self.node.updates(now),
+            Request::ShowRules => Ok(json!(self.forwarder.rules())),
+            Request::ShowStats => Ok(self.stats()),
+            Request::ShowTimers => Ok(self.timers(now)),
+            Request::ShowConfig => Ok(self.config()),
+            Request::Register { anycast } => self.command(now, NodeCommand::Register(anycast)),
+            Request::Deregister { anycast } => self.command(now, NodeCommand::Deregister(anycast)),
+            Request::FlushPeers { peer } => self.command(now, NodeCommand::FlushPeers(peer)),
+        };
+        match told {
+            Ok(value) => Respond::Value(value),
+            Err(message) => Respond::Error(message),
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: NodeCommand) -> Result<Value, String> {
+        self.node.handle_command(now, command).map(|()| json!({ "done": true }))
+    }
+
+    fn stats(&self) -> Value {
+        let protocol: serde_json::Map<_, _> =
+            self.node.counters().iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let mut dropped: serde_json::Map<_, _> =
+            self.forwarder.drops().iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        dropped.insert("unsendable".to_owned(), json!(self.send_failures));
+        dropped.insert("undeliverable-batches".to_owned(), json!(self.delivery_failures));
+        dropped.insert("malformed-frames".to_owned(), json!(self.host.malformed()));
+        json!({ "protocol": protocol, "dropped": dropped })
+    }
+
+    /// What the node waits for next, and the lifetimes it watches over, soonest first.
+    fn timers(&self, now: Instant) -> Value {
+        let mut timers: Vec<Value> = self
+            .node
+            .poll_timeout()
+            .map(|(at, reason)| json!({ "timer": reason, "in": at.saturating_since(now).as_secs_f64(), "next": true }))
+            .into_iter()
+            .collect();
+        timers.extend(self.node.lifetimes(now));
+        json!(timers)
+    }
+
+    fn config(&self) -> Value {
+        let addresses = match &self.own {
+            Own::Fixed(address) => vec![*address],
+            Own::Interface(addresses) => addresses.clone(),
+        };
+        json!({
+            "config": self.settings.words(),
+            "running": {
+                "device": self.host.tunnel_name(),
+                "addresses": addresses,
+                "forwarding": "user",
+                "pid": std::process::id(),
+                "version": env!("CARGO_PKG_VERSION"),
+            },
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! A running node: the only event loop, configuration, the control socket. It carries the core's actions out and
+//! feeds it packets, time and commands (design section 2, the protocol contract). Called by `cli`.
+
+pub mod config;
+pub mod control;
+mod event_log;
+mod event_loop;
+pub mod node;
+pub mod show;
+
+pub use event_loop::{Error, run};

@@ -1,0 +1,189 @@
+//! One role behind the verbs that all roles share, so that the event loop need not know which it drives.
+//! Thesis table 2: agent, responder, initiator. Made and called by the event loop.
+
+use std::net::Ipv6Addr;
+
+use serde_json::{Value, json};
+
+use crate::protocol::action::{Action, Observation};
+use crate::protocol::ai::{Ai, AiCommand};
+use crate::protocol::ar::{Ar, ArCommand};
+use crate::protocol::clock::Instant;
+use crate::protocol::counters::Counters;
+use crate::protocol::haa::{BindingView, Haa, HaaCommand};
+
+/// A node of one role.
+pub enum Node {
+    Haa(Box<Haa>),
+    Ar(Box<Ar>),
+    Ai(Box<Ai>),
+}
+
+/// What an operator may tell a running node; not every role knows every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeCommand {
+    Register(Option<Ipv6Addr>),
+    Deregister(Option<Ipv6Addr>),
+    FlushPeers(Option<Ipv6Addr>),
+    Shutdown,
+}
+
+impl Node {
+    /// A packet that no rule took.
+    pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        match self {
+            Node::Haa(node) => node.handle_packet(now, packet),
+            Node::Ar(node) => node.handle_packet(now, packet),
+            Node::Ai(node) => node.handle_packet(now, packet),
+        }
+    }
+
+    /// What the data path noticed.
+    pub fn handle_observation(&mut self, now: Instant, observation: Observation) {
+        match self {
+            Node::Haa(node) => node.handle_observation(now, observation),
+            Node::Ar(node) => node.handle_observation(now, observation),
+            Node::Ai(node) => node.handle_observation(now, observation),
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Node::Haa(node) => node.handle_timeout(now),
+            Node::Ar(node) => node.handle_timeout(now),
+            Node::Ai(node) => node.handle_timeout(now),
+        }
+    }
+
+    /// Carries a command out.
+    ///
+    /// # Errors
+    /// A sentence for the operator when this role does not know the command or the address.
+    pub fn handle_command(&mut self, now: Instant, command: NodeCommand) -> Result<(), String> {
+        match (self, command) {
+            (Node::Haa(node), NodeCommand::Deregister(anycast)) => {
+                let known = anycast.is_none_or(|a| node.bindings(now).iter().any(|b| b.anycast == a));
+                known.then_some(()).ok_or_else(|| "there is no binding of this address".to_owned())?;
+                node.handle_command(now, &HaaCommand::Deregister(anycast));
+            }
+            (Node::Haa(node), NodeCommand::Shutdown) => node.handle_command(now, &HaaCommand::Shutdown),
+            (Node::Ai(node), NodeCommand::Deregister(anycast)) => {
+                let known = anycast.is_none_or(|a| node.bindings(now).iter().any(|b| b.anycast == a));
+                known.then_some(()).ok_or_else(|| "there is no binding of this address".to_owned())?;
+                node.handle_command(now, &AiCommand::Deregister(anycast));
+            }
+            (Node::Ai(node), NodeCommand::Shutdown) => node.handle_command(now, &AiCommand::Shutdown),
+            (Node::Ar(node), NodeCommand::Register(anycast)) => {
+                Self::served(node, now, anycast)?;
+                node.handle_command(now, &ArCommand::Register(anycast));
+            }
+            (Node::Ar(node), NodeCommand::Deregister(anycast)) => {
+                Self::served(node, now, anycast)?;
+                node.handle_command(now, &ArCommand::Deregister(anycast));
+            }
+            (Node::Ar(node), NodeCommand::FlushPeers(peer)) => {
+                node.handle_command(now, &ArCommand::FlushPeers(peer));
+            }
+            (Node::Ar(node), NodeCommand::Shutdown) => node.handle_command(now, &ArCommand::Shutdown),
+            (Node::Haa(_) | Node::Ai(_), NodeCommand::Register(_) | NodeCommand::FlushPeers(_)) => {
+                return Err("only a responder (role ar) knows this command".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn served(node: &Ar, now: Instant, anycast: Option<Ipv6Addr>) -> Result<(), String> {
+        let served = anycast.is_none_or(|a| node.registrations(now).iter().any(|r| r.anycast == a));
+        served.then_some(()).ok_or_else(|| "this responder does not serve the address".to_owned())
+    }
+
+    /// The next thing to be done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        match self {
+            Node::Haa(node) => node.poll_action(),
+            Node::Ar(node) => node.poll_action(),
+            Node::Ai(node) => node.poll_action(),
+        }
+    }
+
+    /// When `handle_timeout` must be called, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        match self {
+            Node::Haa(node) => node.poll_timeout(),
+            Node::Ar(node) => node.poll_timeout(),
+            Node::Ai(node) => node.poll_timeout(),
+        }
+    }
+
+    /// True when a shutdown has nothing left to wait for.
+    pub fn is_finished(&self) -> bool {
+        match self {
+            Node::Haa(_) | Node::Ai(_) => true,
+            Node::Ar(node) => node.is_finished(),
+        }
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        match self {
+            Node::Haa(node) => node.counters(),
+            Node::Ar(node) => node.counters(),
+            Node::Ai(node) => node.counters(),
+        }
+    }
+
+    /// The binding cache of an agent or initiator.
+    ///
+    /// # Errors
+    /// A sentence for the operator when this role keeps none.
+    pub fn bindings(&self, now: Instant) -> Result<Value, String> {
+        match self {
+            Node::Haa(node) => Ok(json!(node.bindings(now))),
+            Node::Ai(node) => Ok(json!(node.bindings(now))),
+            Node::Ar(_) => Err("a responder keeps no binding cache; see `show updates`".to_owned()),
+        }
+    }
+
+    /// The binding update list of a responder.
+    ///
+    /// # Errors
+    /// A sentence for the operator when this role keeps none.
+    pub fn updates(&self, now: Instant) -> Result<Value, String> {
+        match self {
+            Node::Ar(node) => {
+                Ok(json!({ "agents": node.registrations(now), "initiators": node.correspondents(now) }))
+            }
+            Node::Haa(_) | Node::Ai(_) => {
+                Err("only a responder keeps a binding update list; see `show bindings`".to_owned())
+            }
+        }
+    }
+
+    /// The lifetimes the node watches over, soonest first: of bindings, or of registrations and what is known of
+    /// initiators. `in` is in seconds.
+    pub fn lifetimes(&self, now: Instant) -> Vec<Value> {
+        let of_binding = |binding: &BindingView| json!({ "timer": "binding lifetime", "anycast": binding.anycast, "peer": binding.care_of, "in": binding.remaining });
+        let mut lifetimes: Vec<Value> = match self {
+            Node::Haa(node) => node.bindings(now).iter().map(of_binding).collect(),
+            Node::Ai(node) => node.bindings(now).iter().map(of_binding).collect(),
+            Node::Ar(node) => {
+                let mut timers = Vec::new();
+                for agent in node.registrations(now) {
+                    if agent.lifetime > 0 {
+                        timers.push(json!({ "timer": "registration lifetime", "anycast": agent.anycast, "peer": agent.agent, "in": agent.remaining }));
+                    }
+                    if let Some(next) = agent.next {
+                        timers.push(json!({ "timer": "next Binding Update", "anycast": agent.anycast, "peer": agent.agent, "in": next }));
+                    }
+                }
+                for initiator in node.correspondents(now) {
+                    timers.push(json!({ "timer": format!("initiator {}", initiator.state), "anycast": initiator.anycast, "peer": initiator.initiator, "in": initiator.remaining }));
+                }
+                timers
+            }
+        };
+        lifetimes.sort_by_key(|timer| timer.get("in").and_then(Value::as_u64));
+        lifetimes
+    }
+}

@@ -1,0 +1,410 @@
+//! The rewrites in user space, on any kernel: look a packet up in the rules, change its headers in place, say where
+//! it goes. RFC 2473 (tunnels), RFC 3775 6.3 and 6.4 (home address option, type 2 routing header), thesis 4.2.1.
+//! Called by `daemon` for every packet of the two intakes.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
+use crate::protocol::clock::Instant;
+use crate::protocol::limits::HOP_LIMIT;
+use crate::wire::PacketBuffer;
+use crate::wire::chain::Packet;
+use crate::wire::icmpv6::{ErrorReason, error_packet};
+use crate::wire::ipv6::{HEADER_LENGTH, next_header};
+use crate::wire::rewrite::{insert_home_address, insert_routing2, strip_home_address, strip_routing2};
+use crate::wire::tunnel::{decapsulate, encapsulate};
+
+/// A rule's use is told at most this often.
+const IN_USE_INTERVAL: Duration = Duration::from_secs(5);
+/// A peer seen through the tunnel is told at most this often.
+const PEER_INTERVAL: Duration = Duration::from_millis(500);
+/// Peers seen through the tunnel that are remembered, to keep repetitions from the role.
+const PEER_SLOTS: usize = 1024;
+
+/// Which way a packet came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From this host's stack, or routed by it towards an address the node attracts.
+    Outbound,
+    /// From the network, taken before the host's stack saw it.
+    Inbound,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Into the network.
+    Send,
+    /// To this host's stack, as if just received.
+    Deliver,
+    /// To the role.
+    Role,
+    /// To this host's stack, and a copy to the role.
+    DeliverAndRole,
+    /// Nowhere; the counter with this name was raised.
+    Drop(&'static str),
+}
+
+/// A rule with what it has carried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Installed {
+    #[serde(flatten)]
+    pub rule: Rule,
+    pub packets: u64,
+    /// Octets of the packets before the rewrite.
+    pub octets: u64,
+    #[serde(skip)]
+    told: Option<Instant>,
+}
+
+/// The user-space executor.
+#[derive(Default)]
+pub struct Forwarder {
+    rules: HashMap<RuleKey, Installed>,
+    recent_peers: Vec<Option<(u64, Instant)>>,
+    drops: HashMap<&'static str, u64>,
+}
+
+/// The three header fields every decision begins with.
+struct Fixed {
+    next_header: u8,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+}
+
+fn address_at(bytes: &[u8], offset: usize) -> Option<Ipv6Addr> {
+    let octets: [u8; 16] = bytes.get(offset..offset + 16)?.try_into().ok()?;
+    Some(Ipv6Addr::from(octets))
+}
+
+impl Fixed {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.first()? >> 4 != 6 {
+            return None;
+        }
+        Some(Self {
+            next_header: *bytes.get(6)?,
+            source: address_at(bytes, 8)?,
+            destination: address_at(bytes, 24)?,
+        })
+    }
+}
+
+impl Forwarder {
+    /// An executor without rules: every packet goes to the role.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts `rule` in force; counters of a rule that it replaces go on.
+    pub fn install(&mut self, rule: Rule) {
+        self.rules.entry(rule.key()).and_modify(|installed| installed.rule = rule).or_insert(Installed {
+            rule,
+            packets: 0,
+            octets: 0,
+            told: None,
+        });
+    }
+
+    /// Takes the rule with this key out of force and returns it.
+    pub fn remove(&mut self, key: &RuleKey) -> Option<Rule> {
+        self.rules.remove(key).map(|installed| installed.rule)
+    }
+
+    /// The rules in force with their counters, ordered by key.
+    pub fn rules(&self) -> Vec<Installed> {
+        let mut rules: Vec<_> = self.rules.values().cloned().collect();
+        rules.sort_by_key(|installed| installed.rule.key());
+        rules
+    }
+
+    /// Packets that ended here, by reason, in the order of the reasons.
+    pub fn drops(&self) -> Vec<(&'static str, u64)> {
+        let mut drops: Vec<_> = self.drops.iter().map(|(reason, count)| (*reason, *count)).collect();
+        drops.sort_unstable();
+        drops
+    }
+
+    /// Decides and rewrites one packet; observations for the role are added to `seen`.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        let fate = match (Fixed::of(packet.as_slice()), direction) {
+            (None, _) => Fate::Drop("not-ipv6"),
+            (Some(fixed), Direction::Outbound) => self.outbound(now, &fixed, packet, seen),
+            (Some(fixed), Direction::Inbound) => self.inbound(now, &fixed, packet, seen),
+        };
+        if let Fate::Drop(reason) = fate {
+            *self.drops.entry(reason).or_default() += 1;
+        }
+        fate
+    }
+
+    /// The Packet Too Big for the sender of the packet inside `packet`, which left rewritten but did not fit `mtu`
+    /// octets (RFC 2473 7.1; the same for the option and the routing header). `from` names the sender of the error.
+    pub fn too_big(&self, packet: &PacketBuffer, mtu: u32, from: &Ipv6Addr) -> Option<Vec<u8>> {
+        let mut original = packet.clone();
+        let parsed = Packet::parse(packet.as_slice()).ok()?;
+        if parsed.upper.protocol == next_header::IPV6 {
+            decapsulate(&mut original).ok()?;
+        } else if parsed.home_address.is_some() {
+            strip_home_address(&mut original).ok()?;
+        } else if parsed.routing2.is_some() {
+            strip_routing2(&mut original).ok()?;
+        }
+        let added = u32::try_from(packet.len() - original.len()).ok()?;
+        let reason = ErrorReason::PacketTooBig(mtu.saturating_sub(added).max(1280));
+        error_packet(from, original.as_slice(), reason)
+    }
+
+    fn outbound(
+        &mut self,
+        now: Instant,
+        fixed: &Fixed,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        // The host's own neighbour discovery and group reports on the tunnel device, and what RFC 3775 10.4.2 and
+        // 11.3.4 keep out of tunnels.
+        if fixed.destination.is_multicast()
+            || fixed.source.is_unicast_link_local()
+            || fixed.source.is_unspecified()
+        {
+            return Fate::Drop("link-scope");
+        }
+        if let Some(Rule::TunnelToResponder { anycast, agent, care_of }) =
+            self.lookup(RuleKey::of(RuleKind::TunnelToResponder, fixed.destination))
+        {
+            // A reverse tunnel that ends at the anycast address itself (thesis 4.2.1).
+            if fixed.next_header == next_header::IPV6
+                && fixed.source == care_of
+                && address_at(packet.as_slice(), HEADER_LENGTH + 8) == Some(anycast)
+            {
+                return self.leave_tunnel(
+                    now,
+                    RuleKey::of(RuleKind::TunnelFromResponder, anycast),
+                    packet,
+                    seen,
+                );
+            }
+            let key = RuleKey::of(RuleKind::TunnelToResponder, anycast);
+            self.carried(now, key, packet.len(), seen);
+            encapsulate(packet, &agent, &care_of, HOP_LIMIT);
+            return Fate::Send;
+        }
+        if let Some(Rule::ReverseTunnelOut { anycast, care_of, agent }) =
+            self.lookup(RuleKey::of(RuleKind::ReverseTunnelOut, fixed.source))
+        {
+            let direct = RuleKey::between(RuleKind::HomeAddressOut, anycast, fixed.destination);
+            if let Some(Rule::HomeAddressOut { care_of, .. }) = self.lookup(direct) {
+                self.carried(now, direct, packet.len(), seen);
+                return match insert_home_address(packet, &care_of) {
+                    Ok(()) => Fate::Send,
+                    Err(_) => Fate::Drop("malformed"),
+                };
+            }
+            self.carried(now, RuleKey::of(RuleKind::ReverseTunnelOut, anycast), packet.len(), seen);
+            if Self::invites_optimisation(packet.as_slice(), fixed.next_header) {
+                self.peer_seen(now, anycast, fixed.destination, seen);
+            }
+            encapsulate(packet, &care_of, &agent, HOP_LIMIT);
+            return Fate::Send;
+        }
+        let optimised = RuleKey::between(RuleKind::RoutingHeaderOut, fixed.destination, fixed.source);
+        if let Some(Rule::RoutingHeaderOut { care_of, .. }) = self.lookup(optimised) {
+            self.carried(now, optimised, packet.len(), seen);
+            return match insert_routing2(packet, &care_of) {
+                Ok(()) => Fate::Send,
+                Err(_) => Fate::Drop("malformed"),
+            };
+        }
+        // An initiator's packet from an address the binding is not for: it goes the ordinary way.
+        if self
+            .rules
+            .keys()
+            .any(|key| key.kind == RuleKind::RoutingHeaderOut && key.anycast == fixed.destination)
+        {
+            return Fate::Send;
+        }
+        Fate::Role
+    }
+
+    fn inbound(
+        &mut self,
+        now: Instant,
+        fixed: &Fixed,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        match fixed.next_header {
+            next_header::IPV6 => self.tunnelled(now, fixed, packet, seen),
+            next_header::ROUTING => self.routed(now, fixed, packet, seen),
+            next_header::DESTINATION_OPTIONS => self.optioned(now, fixed, packet, seen),
+            _ => Fate::Role,
+        }
+    }
+
+    fn tunnelled(
+        &mut self,
+        now: Instant,
+        fixed: &Fixed,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        let Some(inner) = packet.as_slice().get(HEADER_LENGTH..).and_then(Fixed::of) else {
+            return Fate::Role;
+        };
+        let from = RuleKey::of(RuleKind::TunnelFromResponder, inner.source);
+        if let Some(Rule::TunnelFromResponder { agent, care_of, .. }) = self.lookup(from)
+            && agent == fixed.destination
+            && care_of == fixed.source
+        {
+            return self.leave_tunnel(now, from, packet, seen);
+        }
+        let reverse = RuleKey::of(RuleKind::ReverseTunnelIn, inner.destination);
+        if let Some(Rule::ReverseTunnelIn { anycast, agent, care_of }) = self.lookup(reverse)
+            && care_of == fixed.destination
+            && agent == fixed.source
+        {
+            let fate = self.leave_tunnel(now, reverse, packet, seen);
+            if fate != Fate::Deliver {
+                return fate;
+            }
+            return match Self::upper(packet.as_slice()) {
+                (next_header::MOBILITY, _) => Fate::Role,
+                (next_header::ICMPV6, Some(kind)) if kind < 128 => Fate::DeliverAndRole,
+                _ => {
+                    self.peer_seen(now, anycast, inner.source, seen);
+                    Fate::Deliver
+                }
+            };
+        }
+        Fate::Role
+    }
+
+    fn leave_tunnel(
+        &mut self,
+        now: Instant,
+        key: RuleKey,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        self.carried(now, key, packet.len(), seen);
+        match decapsulate(packet) {
+            Ok(_) => Fate::Deliver,
+            Err(_) => Fate::Drop("malformed"),
+        }
+    }
+
+    fn routed(
+        &mut self,
+        now: Instant,
+        fixed: &Fixed,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        let Ok(parsed) = Packet::parse(packet.as_slice()) else { return Fate::Role };
+        let Some(routing) = parsed.routing2.as_ref().filter(|_| !parsed.routing2_malformed) else {
+            return Fate::Role;
+        };
+        let key = RuleKey::of(RuleKind::RoutingHeaderIn, routing.address);
+        let Some(Rule::RoutingHeaderIn { care_of, .. }) = self.lookup(key) else { return Fate::Role };
+        if care_of != fixed.destination
+            || routing.segments_left != 1
+            || parsed.home_address.is_some()
+            || parsed.upper.protocol == next_header::MOBILITY
+        {
+            return Fate::Role;
+        }
+        let error = parsed.upper.protocol == next_header::ICMPV6
+            && parsed.payload().first().is_some_and(|kind| *kind < 128);
+        self.carried(now, key, packet.len(), seen);
+        match strip_routing2(packet) {
+            Ok(_) if error => Fate::DeliverAndRole,
+            Ok(_) => Fate::Deliver,
+            Err(_) => Fate::Drop("hop-limit"),
+        }
+    }
+
+    fn optioned(
+        &mut self,
+        now: Instant,
+        fixed: &Fixed,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        let Ok(parsed) = Packet::parse(packet.as_slice()) else { return Fate::Role };
+        let Some(option) = parsed.home_address.as_ref().filter(|_| !parsed.duplicate_home_address) else {
+            return Fate::Role;
+        };
+        let key = RuleKey::between(RuleKind::HomeAddressIn, option.address, fixed.destination);
+        let Some(Rule::HomeAddressIn { care_of, .. }) = self.lookup(key) else { return Fate::Role };
+        if care_of != fixed.source || parsed.upper.protocol == next_header::MOBILITY {
+            return Fate::Role;
+        }
+        self.carried(now, key, packet.len(), seen);
+        match strip_home_address(packet) {
+            Ok(_) => Fate::Deliver,
+            Err(_) => Fate::Drop("malformed"),
+        }
+    }
+
+    fn lookup(&self, key: RuleKey) -> Option<Rule> {
+        self.rules.get(&key).map(|installed| installed.rule)
+    }
+
+    fn carried(&mut self, now: Instant, key: RuleKey, octets: usize, seen: &mut Vec<Observation>) {
+        let Some(installed) = self.rules.get_mut(&key) else { return };
+        installed.packets += 1;
+        installed.octets += octets as u64;
+        if installed.told.is_none_or(|told| now.saturating_since(told) >= IN_USE_INTERVAL) {
+            installed.told = Some(now);
+            seen.push(Observation::InUse(key));
+        }
+    }
+
+    /// Says that `peer` is reached through the tunnel, unless that was said a moment ago.
+    fn peer_seen(&mut self, now: Instant, anycast: Ipv6Addr, peer: Ipv6Addr, seen: &mut Vec<Observation>) {
+        if self.recent_peers.is_empty() {
+            self.recent_peers.resize(PEER_SLOTS, None);
+        }
+        let mut hasher = DefaultHasher::new();
+        (anycast, peer).hash(&mut hasher);
+        let hash = hasher.finish();
+        let slot = &mut self.recent_peers[hash as usize % PEER_SLOTS];
+        if slot.is_some_and(|(known, told)| known == hash && now.saturating_since(told) < PEER_INTERVAL) {
+            return;
+        }
+        *slot = Some((hash, now));
+        seen.push(Observation::TunnelledPeer { anycast, peer });
+    }
+
+    /// Mobility messages and ICMPv6 errors are no reason for route optimisation (as in both reference stacks).
+    fn invites_optimisation(packet: &[u8], first: u8) -> bool {
+        match first {
+            next_header::MOBILITY => false,
+            next_header::ICMPV6 => packet.get(HEADER_LENGTH).is_some_and(|kind| *kind >= 128),
+            _ => true,
+        }
+    }
+
+    /// Upper-layer protocol and, for ICMPv6, the type.
+    fn upper(packet: &[u8]) -> (u8, Option<u8>) {
+        match packet.get(6) {
+            Some(&next_header::TCP) => (next_header::TCP, None),
+            Some(&next_header::UDP) => (next_header::UDP, None),
+            _ => Packet::parse(packet)
+                .map(|parsed| (parsed.upper.protocol, parsed.payload().first().copied()))
+                .unwrap_or((next_header::NO_NEXT_HEADER, None)),
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! One initiator as its responder sees it (RFC 3775 11.6, 11.7.2, 11.3.5, 11.3.6; thesis 4.2.3): return routability,
+//! the Binding Update with its authenticator, renewal while in use, and the memory that an initiator is plain.
+//! A machine that only says what to do next. Called by the responder.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{IDLE, update_packet};
+use crate::protocol::auth::seal::{SealKey, is_sealed_by, seal};
+use crate::protocol::auth::tokens::binding_management_key;
+use crate::protocol::binding::sequence::after_out_of_window;
+use crate::protocol::clock::Instant;
+use crate::protocol::limits::{
+    MAX_BINDACK_TIMEOUT, MAX_RR_BINDING_LIFETIME, MAX_TOKEN_LIFETIME, PLAIN_PEER_MEMORY,
+};
+use crate::protocol::random::Random;
+use crate::wire::mobility::{
+    BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status, UpdateFlags, align,
+};
+
+/// RFC 3775 11.8 and 12 (INITIAL_BINDACK_TIMEOUT): first wait for the answers to test messages.
+const INITIAL_TEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// After this many unanswered rounds an initiator counts as plain: something on the way eats test messages.
+const MAX_TEST_ROUNDS: u32 = 6;
+/// How long a deletion waits for its home test.
+const DELETION_WAIT: Duration = Duration::from_secs(1);
+/// Status 135 is answered at once this many times in a row.
+const MAX_IMMEDIATE_RETRIES: u32 = 5;
+
+/// What the responder must do for an initiator, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send a Home Test Init through the tunnel.
+    HomeTest { cookie: [u8; 8] },
+    /// Send a Care-of Test Init directly.
+    CareOfTest { cookie: [u8; 8] },
+    /// Send a Binding Update to the initiator.
+    Update { update: InitiatorUpdate },
+    /// Packets to the initiator go directly from now on.
+    Optimised,
+    /// The initiator is left alone for a while; packets to it keep to the tunnel.
+    Plain { reason: &'static str, clause: &'static str },
+    /// Packets to the initiator go through the tunnel from now on.
+    Tunnel { reason: &'static str, clause: &'static str },
+    /// Nothing more is remembered of the initiator.
+    Forget,
+}
+
+/// What a Binding Update to an initiator is made of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InitiatorUpdate {
+    sequence: u16,
+    home_index: u16,
+    care_of_index: u16,
+    key: [u8; 20],
+    delete: bool,
+}
+
+impl std::fmt::Debug for InitiatorUpdate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key stays out of logs.
+        f.debug_struct("InitiatorUpdate")
+            .field("sequence", &self.sequence)
+            .field("delete", &self.delete)
+            .finish()
+    }
+}
+
+impl InitiatorUpdate {
+    /// The lifetime to ask for: at most MAX_RR_BINDING_LIFETIME and what is left of the home registration
+    /// (RFC 3775 11.7.2); zero deletes.
+    pub fn lifetime(&self, home_registration: Option<Duration>) -> Lifetime {
+        if self.delete {
+            return Lifetime::ZERO;
+        }
+        let longest = home_registration.unwrap_or_default().min(MAX_RR_BINDING_LIFETIME);
+        let seconds = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
+        Lifetime::from_seconds(seconds).max(Lifetime(1))
+    }
+
+    /// The whole packet: no A flag and no Alternate Care-of Address, Nonce Indices and the authenticator as KAME
+    /// and UMIP lay them out, nothing behind it (RFC 3775 6.1.7, 6.2.7).
+    pub fn packet(
+        &self,
+        care_of: &Ipv6Addr,
+        peer: &Ipv6Addr,
+        anycast: &Ipv6Addr,
+        lifetime: Lifetime,
+    ) -> Vec<u8> {
+        let options = [
+            MobilityOption::NonceIndices { home: self.home_index, care_of: self.care_of_index },
+            MobilityOption::BindingAuthorizationData(vec![0; 12]),
+        ];
+        let message = Message::BindingUpdate(BindingUpdate {
+            sequence: self.sequence,
+            flags: UpdateFlags::empty(),
+            lifetime,
+            options: align(12, &options),
+        });
+        let mut header = MobilityHeader::new(message);
+        let key = SealKey { binding_management_key: &self.key, care_of: *care_of, correspondent: *peer };
+        seal(&mut header, key);
+        update_packet(care_of, peer, anycast, &header)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Token {
+    value: [u8; 8],
+    index: u16,
+    received: Instant,
+}
+
+/// One half of return routability: the cookie that waits for its test, or the token it brought.
+#[derive(Clone, Default)]
+struct Test {
+    cookie: Option<[u8; 8]>,
+    token: Option<Token>,
+}
+
+impl Test {
+    fn start(&mut self, random: &mut dyn Random) -> [u8; 8] {
+        let cookie = random.octets8();
+        self.cookie = Some(cookie);
+        self.token = None;
+        cookie
+    }
+
+    fn answer(&mut self, now: Instant, cookie: [u8; 8], value: [u8; 8], index: u16) -> bool {
+        if self.cookie != Some(cookie) {
+            return false;
+        }
+        self.cookie = None;
+        self.token = Some(Token { value, index, received: now });
+        true
+    }
+}
+
+/// An initiator as `show updates` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CorrespondentView {
+    pub anycast: Ipv6Addr,
+    pub initiator: Ipv6Addr,
+    pub state: &'static str,
+    /// The number of the last Binding Update to it.
+    pub sequence: u16,
+    /// Seconds until its binding ends, or until a plain initiator is asked again.
+    pub remaining: u64,
+}
+
+/// One initiator.
+#[derive(Clone)]
+pub struct Correspondent {
+    /// When its optimised path last carried a packet, as far as the data path told.
+    pub used: Instant,
+    home: Test,
+    care_of: Test,
+    testing: bool,
+    deleting: bool,
+    rounds: u32,
+    interval: Duration,
+    next: Option<Instant>,
+    bound_until: Option<Instant>,
+    plain_until: Option<Instant>,
+    quiet_until: Instant,
+    quiet: Duration,
+    sequence: u16,
+    key: Option<[u8; 20]>,
+    immediate_retries: u32,
+}
+
+impl Correspondent {
+    /// An initiator nothing is known about; its first Binding Update will carry `first_sequence` plus one.
+    pub fn new(now: Instant, first_sequence: u16) -> Self {
+        Self {
+            used: now,
+            home: Test::default(),
+            care_of: Test::default(),
+            testing: false,
+            deleting: false,
+            rounds: 0,
+            interval: INITIAL_TEST_TIMEOUT,
+            next: None,
+            bound_until: None,
+            plain_until: None,
+            quiet_until: now,
+            quiet: INITIAL_TEST_TIMEOUT,
+            sequence: first_sequence,
+            key: None,
+            immediate_retries: 0,
+        }
+    }
+
+    /// A packet went or came through the tunnel: begin return routability, unless it runs, is done or is useless.
+    pub fn tunnelled(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+        let settled =
+            self.testing || self.deleting || self.bound_until.is_some() || self.plain_until.is_some();
+        if settled || self.quiet_until > now {
+            return Vec::new();
+        }
+        self.used = now;
+        self.begin(now, random)
+    }
+
+    /// A Home Test (RFC 3775 11.6.2); a wrong cookie is ignored.
+    pub fn home_test(
+        &mut self,
+        now: Instant,
+        cookie: [u8; 8],
+        token: [u8; 8],
+        index: u16,
+        random: &mut dyn Random,
+    ) -> Vec<Step> {
+        if !self.home.answer(now, cookie, token, index) {
+            return Vec::new();
+        }
+        if self.deleting { self.delete(now, random) } else { self.finish(now) }
+    }
+
+    /// True while a Care-of Test with this cookie is waited for.
+    pub fn expects_care_of(&self, cookie: &[u8; 8]) -> bool {
+        self.care_of.cookie.as_ref() == Some(cookie)
+    }
+
+    /// A Care-of Test.
+    pub fn care_of_test(
+        &mut self,
+        now: Instant,
+        cookie: [u8; 8],
+        token: [u8; 8],
+        index: u16,
+        _random: &mut dyn Random,
+    ) -> Vec<Step> {
+        if self.deleting || !self.care_of.answer(now, cookie, token, index) {
+            return Vec::new();
+        }
+        self.finish(now)
+    }
+
+    /// The initiator asked for a refresh (RFC 3775 11.7.4); one that is running already will do.
+    pub fn refresh_requested(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+        if self.testing || self.deleting || self.bound_until.is_none() {
+            return Vec::new();
+        }
+        self.begin(now, random)
+    }
+
+    /// Binding Error 1: the initiator has no binding (any more). The tunnel carries on, and return routability
+    /// begins again with the next packet, at a decreasing rate (RFC 3775 11.3.6).
+    pub fn binding_unknown(&mut self, now: Instant) -> Vec<Step> {
+        if self.deleting || self.bound_until.take().is_none() {
+            return Vec::new();
+        }
+        self.pause(now);
+        vec![Step::Tunnel { reason: "the initiator lost the binding", clause: "RFC 3775 11.3.6" }]
+    }
+
+    /// The initiator turned out not to speak Mobile IPv6.
+    pub fn found_plain(&mut self, now: Instant, reason: &'static str, clause: &'static str) -> Vec<Step> {
+        if self.deleting {
+            return vec![Step::Forget];
+        }
+        if self.plain_until.is_some() {
+            return Vec::new();
+        }
+        self.stop_testing();
+        self.bound_until = None;
+        self.next = None;
+        self.plain_until = Some(now + PLAIN_PEER_MEMORY);
+        vec![Step::Plain { reason, clause }]
+    }
+
+    /// A Binding Acknowledgement from the initiator (RFC 3775 11.7.3); `sealed` tells whether its authenticator
+    /// is right.
+    pub fn acknowledged(
+        &mut self,
+        now: Instant,
+        status: Status,
+        sequence: u16,
+        sealed: bool,
+        random: &mut dyn Random,
+    ) -> Vec<Step> {
+        if self.deleting || self.key.is_none() {
+            return Vec::new();
+        }
+        match status {
+            Status::SEQUENCE_OUT_OF_WINDOW if sealed => {
+                self.immediate_retries += 1;
+                if self.immediate_retries > MAX_IMMEDIATE_RETRIES {
+                    return Vec::new();
+                }
+                self.sequence = after_out_of_window(sequence).wrapping_sub(1);
+                self.finish(now)
+            }
+            Status::EXPIRED_HOME_NONCE | Status::EXPIRED_CARE_OF_NONCE | Status::EXPIRED_NONCES
+                if sequence == self.sequence && !self.testing && self.quiet_until <= now =>
+            {
+                self.pause(now);
+                self.begin(now, random)
+            }
+            refused if sealed && sequence == self.sequence && !refused.is_accepted() => {
+                self.found_plain(now, "the initiator refused the Binding Update", "RFC 3775 11.7.3")
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// True when `header`, whose octets are `bytes`, carries the authenticator of the last Binding Update's key.
+    pub fn is_sealed(
+        &self,
+        header: &MobilityHeader,
+        bytes: &[u8],
+        care_of: Ipv6Addr,
+        peer: Ipv6Addr,
+    ) -> bool {
+        self.key.as_ref().is_some_and(|key| {
+            is_sealed_by(header, bytes, SealKey { binding_management_key: key, care_of, correspondent: peer })
+        })
+    }
+
+    /// Ends the binding at the initiator, if it has one: with the home token alone (RFC 3775 5.2.6, 11.7.2), asking
+    /// for a new one when it is too old.
+    pub fn delete(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+        if self.bound_until.is_none() {
+            return vec![Step::Forget];
+        }
+        if let Some(home) =
+            self.home.token.filter(|token| now.saturating_since(token.received) < MAX_TOKEN_LIFETIME)
+        {
+            self.sequence = self.sequence.wrapping_add(1);
+            let key = binding_management_key(&home.value, None);
+            let update = InitiatorUpdate {
+                sequence: self.sequence,
+                home_index: home.index,
+                care_of_index: 0,
+                key,
+                delete: true,
+            };
+            return vec![Step::Update { update }, Step::Forget];
+        }
+        if self.deleting {
+            return Vec::new();
+        }
+        self.deleting = true;
+        self.stop_testing();
+        self.next = Some(now + DELETION_WAIT);
+        vec![Step::HomeTest { cookie: self.home.start(random) }]
+    }
+
+    /// The deadline passed.
+    pub fn timeout(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+        if self.deleting || self.plain_until.is_some_and(|until| until <= now) {
+            return vec![Step::Forget];
+        }
+        if self.bound_until.is_some_and(|until| until <= now) {
+            self.bound_until = None;
+            let mut steps = vec![Step::Tunnel {
+                reason: "the binding at the initiator ended",
+                clause: "RFC 3775 11.7.2",
+            }];
+            if !self.testing {
+                steps.push(Step::Forget);
+            }
+            return steps;
+        }
+        if self.next.is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        self.next = None;
+        if self.testing {
+            self.rounds += 1;
+            if self.rounds >= MAX_TEST_ROUNDS {
+                return self.found_plain(now, "no answer to return routability", "RFC 3775 11.8");
+            }
+            self.interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
+            return self.ask(now, random);
+        }
+        if now.saturating_since(self.used) <= IDLE {
+            return self.begin(now, random);
+        }
+        Vec::new()
+    }
+
+    /// When [`Correspondent::timeout`] must be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.next, self.bound_until, self.plain_until].into_iter().flatten().min()
+    }
+
+    /// A Binding Update with this lifetime left.
+    pub fn sent(&mut self, now: Instant, lifetime: Lifetime) {
+        let lifetime = lifetime.duration();
+        if self.bound_until.is_some_and(|until| until.saturating_since(now) > Duration::ZERO) {
+            self.quiet = INITIAL_TEST_TIMEOUT;
+        }
+        self.bound_until = Some(now + lifetime);
+        self.next = Some(now + lifetime.mul_f32(0.75));
+    }
+
+    /// True while the initiator is left alone.
+    pub fn is_plain(&self) -> bool {
+        self.plain_until.is_some()
+    }
+
+    /// For `show updates`.
+    pub fn view(&self, anycast: Ipv6Addr, initiator: Ipv6Addr, now: Instant) -> CorrespondentView {
+        let (state, until) = match (self.plain_until, self.bound_until) {
+            (Some(until), _) => ("plain", Some(until)),
+            (None, Some(until)) if self.testing => ("renewing", Some(until)),
+            (None, Some(until)) => ("optimised", Some(until)),
+            (None, None) if self.testing => ("return-routability", None),
+            (None, None) => ("tunnel", None),
+        };
+        let remaining = until.map_or(0, |until| until.saturating_since(now).as_secs());
+        CorrespondentView { anycast, initiator, state, sequence: self.sequence, remaining }
+    }
+
+    fn begin(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+        self.testing = true;
+        self.rounds = 0;
+        self.immediate_retries = 0;
+        self.interval = INITIAL_TEST_TIMEOUT;
+        self.ask(now, random)
+    }
+
+    /// New cookies for whatever is still unanswered (RFC 3775 11.8: a retransmission has a cookie of its own).
+    fn ask(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+        self.next = Some(now + self.interval);
+        let first = self.rounds == 0;
+        let mut steps = Vec::new();
+        if first || self.home.token.is_none() {
+            steps.push(Step::HomeTest { cookie: self.home.start(random) });
+        }
+        if first || self.care_of.token.is_none() {
+            steps.push(Step::CareOfTest { cookie: self.care_of.start(random) });
+        }
+        steps
+    }
+
+    /// Both tokens together make a Binding Update; packets go directly at once, because no acknowledgement is asked
+    /// for (a lost update shows as a Binding Error).
+    fn finish(&mut self, now: Instant) -> Vec<Step> {
+        let (Some(home), Some(care_of)) = (self.home.token, self.care_of.token) else { return Vec::new() };
+        let fresh = |token: Token| now.saturating_since(token.received) < MAX_TOKEN_LIFETIME;
+        if !fresh(home) || !fresh(care_of) {
+            return Vec::new();
+        }
+        self.stop_testing();
+        self.sequence = self.sequence.wrapping_add(1);
+        let key = binding_management_key(&home.value, Some(&care_of.value));
+        self.key = Some(key);
+        let update = InitiatorUpdate {
+            sequence: self.sequence,
+            home_index: home.index,
+            care_of_index: care_of.index,
+            key,
+            delete: false,
+        };
+        let mut steps = vec![Step::Update { update }];
+        if self.bound_until.is_none() {
+            steps.push(Step::Optimised);
+        }
+        steps
+    }
+
+    fn stop_testing(&mut self) {
+        self.testing = false;
+        self.home.cookie = None;
+        self.care_of.cookie = None;
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.next = None;
+        self.stop_testing();
+        self.quiet_until = now + self.quiet;
+        self.quiet = (self.quiet * 2).min(MAX_BINDACK_TIMEOUT);
+    }
+}

@@ -1,0 +1,439 @@
+//! One home registration (RFC 3775 11.4.1, 11.7.1, 11.7.3, 11.8; thesis 4.2.2 and 5.1): find an agent, bind, keep
+//! bound, answer status 135 with the stored number plus two, leave. A machine that only says what to do next.
+//! Called by the responder.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{AnycastConfig, asks_for_another_agent};
+use crate::protocol::binding::sequence::after_out_of_window;
+use crate::protocol::clock::Instant;
+use crate::protocol::limits::{
+    DHAAD_RETRIES, INITIAL_BINDACK_TIMEOUT, INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION,
+    INITIAL_DHAAD_TIMEOUT, MAX_BINDACK_TIMEOUT,
+};
+use crate::protocol::random::Random;
+use crate::wire::mobility::{Lifetime, Status};
+
+/// Status 135 is answered at once this many times in a row; after that the back-off applies, so that two nodes
+/// that never agree do not storm.
+const MAX_IMMEDIATE_RETRIES: u32 = 5;
+/// A registration refused for a passing reason is tried again after this time.
+const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+/// Slow pace of home agent discovery after DHAAD_RETRIES.
+const SLOW_DISCOVERY: Duration = Duration::from_secs(60);
+/// How often a de-registration is sent before it is left to expire.
+const MAX_DEREGISTRATION_TRIES: u32 = 2;
+
+/// What the responder must do for a registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Nothing,
+    /// Ask for home agents.
+    Discover {
+        identifier: u16,
+    },
+    /// Send a Binding Update.
+    Update {
+        agent: Ipv6Addr,
+        sequence: u16,
+        lifetime: Lifetime,
+    },
+    /// The agent accepted; `first` when there was no binding before.
+    Bound {
+        agent: Ipv6Addr,
+        sequence: u16,
+        lifetime: Lifetime,
+        first: bool,
+    },
+    /// There is no binding any more, against the responder's will.
+    Lost {
+        agent: Option<Ipv6Addr>,
+        status: Option<Status>,
+        reason: &'static str,
+        clause: &'static str,
+    },
+    /// The responder left.
+    Ended {
+        agent: Option<Ipv6Addr>,
+        reason: &'static str,
+    },
+}
+
+/// A Binding Acknowledgement from the agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    pub status: Status,
+    pub sequence: u16,
+    pub lifetime: Lifetime,
+    pub refresh_advice: Option<Lifetime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// Not registered and not trying.
+    Idle,
+    /// Looking for an agent.
+    Discovering,
+    /// A Binding Update is unanswered.
+    Registering,
+    /// Bound; the next event is the refresh.
+    Registered,
+    /// Refused; tried again later or on command.
+    Refused,
+    /// A de-registration is unanswered.
+    Deregistering,
+}
+
+/// One home registration as `show updates` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RegistrationView {
+    pub anycast: Ipv6Addr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Ipv6Addr>,
+    pub care_of: Ipv6Addr,
+    pub state: &'static str,
+    /// The number of the last Binding Update.
+    pub sequence: u16,
+    /// Seconds, as granted; zero without a binding.
+    pub lifetime: u32,
+    /// Seconds until the binding ends.
+    pub remaining: u64,
+    /// Seconds until the next refresh or retransmission.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// One home registration.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    pub config: AnycastConfig,
+    pub agent: Option<Ipv6Addr>,
+    /// Set while initiators are still being told before the agent is.
+    pub leaving: bool,
+    state: State,
+    /// Agents that discovery named and that are still to be tried, best first.
+    candidates: Vec<Ipv6Addr>,
+    /// The number of the last Binding Update, and whether there was one.
+    sequence: u16,
+    started: bool,
+    interval: Duration,
+    next: Option<Instant>,
+    tries: u32,
+    immediate_retries: u32,
+    identifier: u16,
+    granted: Lifetime,
+    expires: Option<Instant>,
+}
+
+impl Registration {
+    /// A registration that does nothing yet; its first Binding Update will carry `first_sequence`.
+    pub fn new(config: AnycastConfig, first_sequence: u16) -> Self {
+        Self {
+            agent: config.agent,
+            config,
+            leaving: false,
+            state: State::Idle,
+            candidates: Vec::new(),
+            sequence: first_sequence,
+            started: false,
+            interval: INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION,
+            next: None,
+            tries: 0,
+            immediate_retries: 0,
+            identifier: 0,
+            granted: Lifetime::ZERO,
+            expires: None,
+        }
+    }
+
+    /// Registers, or refreshes at once when bound.
+    pub fn register(&mut self, now: Instant, random: &mut dyn Random) -> Outcome {
+        self.leaving = false;
+        self.tries = 0;
+        self.immediate_retries = 0;
+        if self.agent.is_none() {
+            self.state = State::Discovering;
+            self.interval = INITIAL_DHAAD_TIMEOUT;
+            return self.ask_for_agents(now, random);
+        }
+        self.interval = self.first_interval();
+        self.state = State::Registering;
+        self.send_update(now)
+    }
+
+    /// Leaves the agent.
+    pub fn deregister(&mut self, now: Instant) -> Outcome {
+        self.leaving = false;
+        let agent = self.agent;
+        match (self.state, self.expires) {
+            (State::Deregistering, _) => Outcome::Nothing,
+            (_, Some(_)) if agent.is_some() => {
+                self.state = State::Deregistering;
+                self.interval = INITIAL_BINDACK_TIMEOUT;
+                self.tries = 0;
+                self.send_update(now)
+            }
+            (State::Idle, _) => Outcome::Nothing,
+            _ => self.end("nothing was registered"),
+        }
+    }
+
+    /// Gives up at once, whatever was waited for.
+    pub fn abandon(&mut self) -> Outcome {
+        match self.state {
+            State::Idle => Outcome::Nothing,
+            _ => self.end("the agent did not answer in time"),
+        }
+    }
+
+    /// Home agents were found (RFC 3775 11.4.1).
+    pub fn discovered(&mut self, now: Instant, agents: &[Ipv6Addr], random: &mut dyn Random) -> Outcome {
+        if self.state != State::Discovering {
+            return Outcome::Nothing;
+        }
+        self.candidates = agents.iter().copied().filter(super::input::is_routable_unicast).collect();
+        if self.candidates.is_empty() {
+            // An empty list is no answer; the running back-off asks again.
+            return Outcome::Nothing;
+        }
+        self.agent = Some(self.candidates.remove(0));
+        self.register(now, random)
+    }
+
+    /// True while a discovery reply with this identifier is waited for.
+    pub fn expects_agents(&self, identifier: u16) -> bool {
+        self.state == State::Discovering && self.identifier == identifier
+    }
+
+    /// A Binding Acknowledgement from the agent (RFC 3775 11.7.3).
+    pub fn acknowledged(&mut self, now: Instant, answer: Answer, random: &mut dyn Random) -> Outcome {
+        let waiting = matches!(self.state, State::Registering | State::Deregistering);
+        if !waiting {
+            return Outcome::Nothing;
+        }
+        if answer.status == Status::SEQUENCE_OUT_OF_WINDOW {
+            return self.out_of_window(now, answer.sequence);
+        }
+        if answer.sequence != self.sequence {
+            return Outcome::Nothing;
+        }
+        if self.state == State::Deregistering {
+            return self.end(if answer.status.is_accepted() {
+                "the agent removed the binding"
+            } else {
+                "the agent had no binding of ours"
+            });
+        }
+        if !answer.status.is_accepted() {
+            return self.refused(now, answer.status, random);
+        }
+        self.immediate_retries = 0;
+        self.tries = 0;
+        self.state = State::Registered;
+        self.granted = answer.lifetime.min(self.config.lifetime);
+        let first = self.expires.is_none();
+        let lifetime = self.granted.duration();
+        self.expires = Some(now + lifetime);
+        let advised = answer
+            .refresh_advice
+            .filter(|advice| *advice != Lifetime::ZERO && *advice < answer.lifetime)
+            .map_or(lifetime / 2, Lifetime::duration);
+        // A grant of zero would otherwise refresh without pause.
+        self.next = Some(now + advised.max(INITIAL_BINDACK_TIMEOUT));
+        let agent = self.agent.unwrap_or(Ipv6Addr::UNSPECIFIED);
+        Outcome::Bound { agent, sequence: self.sequence, lifetime: self.granted, first }
+    }
+
+    /// The deadline passed: retransmit, refresh, or notice that the binding is over.
+    pub fn timeout(&mut self, now: Instant) -> Outcome {
+        if self.expires.is_some_and(|expires| expires <= now) {
+            self.expires = None;
+            if self.state == State::Deregistering {
+                return self.end("the binding ended by itself");
+            }
+            return Outcome::Lost {
+                agent: self.agent,
+                status: None,
+                reason: "no agent acknowledged a refresh within the lifetime",
+                clause: "RFC 3775 11.7.1",
+            };
+        }
+        if self.next.is_none_or(|next| next > now) {
+            return Outcome::Nothing;
+        }
+        match self.state {
+            State::Idle => {
+                self.next = None;
+                Outcome::Nothing
+            }
+            State::Discovering => self.ask_again(now),
+            State::Registering => {
+                if self.interval >= MAX_BINDACK_TIMEOUT && self.try_next_agent() {
+                    self.interval = INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION;
+                } else {
+                    self.interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
+                }
+                self.send_update(now)
+            }
+            State::Registered | State::Refused => {
+                self.interval = self.first_interval();
+                self.state = State::Registering;
+                self.send_update(now)
+            }
+            State::Deregistering => {
+                if self.tries >= MAX_DEREGISTRATION_TRIES {
+                    return self.end("the agent did not answer; the binding ends with its lifetime");
+                }
+                self.interval *= 2;
+                self.send_update(now)
+            }
+        }
+    }
+
+    /// When [`Registration::timeout`] must be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.next, self.expires].into_iter().flatten().min()
+    }
+
+    /// True while the agent holds our binding.
+    pub fn is_bound(&self) -> bool {
+        self.expires.is_some() && self.state != State::Deregistering
+    }
+
+    /// True when nothing is registered and nothing is being tried.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    /// What is left of the binding.
+    pub fn remaining(&self, now: Instant) -> Option<Duration> {
+        self.expires.map(|expires| expires.saturating_since(now))
+    }
+
+    /// For `show updates`.
+    pub fn view(&self, care_of: &Ipv6Addr, now: Instant) -> RegistrationView {
+        let bound = self.expires.is_some();
+        RegistrationView {
+            anycast: self.config.anycast,
+            agent: self.agent,
+            care_of: *care_of,
+            state: match self.state {
+                State::Idle => "idle",
+                State::Discovering => "discovering",
+                State::Registering if bound => "refreshing",
+                State::Registering => "registering",
+                State::Registered => "registered",
+                State::Refused => "refused",
+                State::Deregistering => "deregistering",
+            },
+            sequence: self.sequence,
+            lifetime: if bound { self.granted.seconds() } else { 0 },
+            remaining: self.remaining(now).unwrap_or_default().as_secs(),
+            next: self.next.map(|next| next.saturating_since(now).as_secs()),
+        }
+    }
+
+    fn first_interval(&self) -> Duration {
+        if self.expires.is_some() {
+            INITIAL_BINDACK_TIMEOUT
+        } else {
+            INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION
+        }
+    }
+
+    fn ask_for_agents(&mut self, now: Instant, random: &mut dyn Random) -> Outcome {
+        self.identifier = random.number16();
+        self.next = Some(now + self.interval);
+        Outcome::Discover { identifier: self.identifier }
+    }
+
+    fn ask_again(&mut self, now: Instant) -> Outcome {
+        self.tries += 1;
+        // The identifier stays: an answer that was only slow is still an answer.
+        self.interval = if self.tries > DHAAD_RETRIES { SLOW_DISCOVERY } else { self.interval * 2 };
+        self.next = Some(now + self.interval);
+        Outcome::Discover { identifier: self.identifier }
+    }
+
+    /// Sends the next Binding Update; every one, retransmissions too, has a number of its own (11.8).
+    fn send_update(&mut self, now: Instant) -> Outcome {
+        let Some(agent) = self.agent else { return Outcome::Nothing };
+        if self.started {
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+        self.started = true;
+        self.tries += 1;
+        self.next = Some(now + self.interval);
+        let leaving = self.state == State::Deregistering;
+        let lifetime = if leaving { Lifetime::ZERO } else { self.config.lifetime };
+        Outcome::Update { agent, sequence: self.sequence, lifetime }
+    }
+
+    /// Status 135 (thesis 5.1): at once with the stored number plus two. A responder that leaves does not insist:
+    /// somebody else holds the binding now, and removing it would cut that responder off.
+    fn out_of_window(&mut self, now: Instant, stored: u16) -> Outcome {
+        if self.state == State::Deregistering {
+            return self.end("another responder has taken the binding over");
+        }
+        self.immediate_retries += 1;
+        // The next Binding Update adds one to this.
+        self.sequence = after_out_of_window(stored).wrapping_sub(1);
+        if self.immediate_retries > MAX_IMMEDIATE_RETRIES {
+            return Outcome::Nothing;
+        }
+        self.interval = self.first_interval();
+        self.send_update(now)
+    }
+
+    fn refused(&mut self, now: Instant, status: Status, random: &mut dyn Random) -> Outcome {
+        let agent = self.agent;
+        let was_bound = self.expires.take().is_some();
+        if asks_for_another_agent(status) {
+            if self.try_next_agent() {
+                return self.register(now, random);
+            }
+            if self.config.agent.is_none() && !was_bound {
+                self.agent = None;
+                self.state = State::Discovering;
+                self.interval = SLOW_DISCOVERY;
+                self.next = Some(now + SLOW_DISCOVERY);
+                return Outcome::Lost {
+                    agent,
+                    status: Some(status),
+                    reason: "the agent refused; looking for another one later",
+                    clause: "RFC 3775 11.7.3",
+                };
+            }
+        }
+        self.state = State::Refused;
+        let (passing, reason) = match status {
+            Status::INSUFFICIENT_RESOURCES => (true, "the agent has no room; trying again in a minute"),
+            Status::ADMINISTRATIVELY_PROHIBITED => (false, "the agent's operator does not allow it"),
+            Status::DUPLICATE_ADDRESS => (false, "another node on the home link uses the anycast address"),
+            Status::NOT_HOME_SUBNET => (false, "the anycast address is not in the agent's home prefixes"),
+            _ => (true, "the agent refused; trying again in a minute"),
+        };
+        self.next = passing.then(|| now + RETRY_AFTER_REFUSAL);
+        Outcome::Lost { agent, status: Some(status), reason, clause: "RFC 3775 11.7.3" }
+    }
+
+    fn try_next_agent(&mut self) -> bool {
+        if self.candidates.is_empty() {
+            return false;
+        }
+        self.agent = Some(self.candidates.remove(0));
+        true
+    }
+
+    fn end(&mut self, reason: &'static str) -> Outcome {
+        self.state = State::Idle;
+        self.next = None;
+        self.expires = None;
+        self.leaving = false;
+        Outcome::Ended { agent: self.agent, reason }
+    }
+}

@@ -1,0 +1,154 @@
+//! What every role does first with a Mobility Header (RFC 3775 9.2): checksum, type, payload protocol, length, in
+//! this order, and the answer each failure gets. Also which addresses may stand in a binding at all.
+//! Called by `haa`, `ar` and `ai`.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use super::clock::Instant;
+use super::limits::HOP_LIMIT;
+use super::rate_limit::TokenBucket;
+use crate::wire::chain::Packet;
+use crate::wire::icmpv6::{ErrorReason, error_packet};
+use crate::wire::ipv6::{self, Ipv6Header, next_header};
+use crate::wire::mobility::{self, BindingError, Message, MobilityHeader, checksum_is_valid, minimum_length};
+
+/// RFC 3775 6.1.9: a home address option without a binding.
+pub const BINDING_ERROR_UNKNOWN_HOME_ADDRESS: u8 = 1;
+/// RFC 3775 6.1.9: an unrecognised Mobility Header type.
+pub const BINDING_ERROR_UNKNOWN_TYPE: u8 = 2;
+
+/// Why a Mobility Header went no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The answer RFC 3775 wants, a whole packet; `None` is silence.
+    pub answer: Option<Vec<u8>>,
+    /// Counter and event word.
+    pub counter: &'static str,
+    pub reason: &'static str,
+    pub clause: &'static str,
+}
+
+impl Refusal {
+    /// A refusal that is not answered.
+    pub fn silent(counter: &'static str, reason: &'static str, clause: &'static str) -> Self {
+        Self { answer: None, counter, reason, clause }
+    }
+}
+
+/// The answers to bad packets, rate-limited per kind for the whole node (RFC 4443 2.4(f), RFC 3775 9.3.3).
+#[derive(Clone, Debug)]
+pub struct AnswerLimits {
+    pub icmp_errors: TokenBucket,
+    pub binding_errors: TokenBucket,
+}
+
+impl Default for AnswerLimits {
+    fn default() -> Self {
+        let interval = Duration::from_millis(50);
+        Self { icmp_errors: TokenBucket::new(20, interval), binding_errors: TokenBucket::new(20, interval) }
+    }
+}
+
+impl AnswerLimits {
+    /// An ICMPv6 error about `packet` from the address it was sent to, if the limit and RFC 4443 allow one.
+    pub fn icmp_error(&mut self, now: Instant, packet: &Packet<'_>, error: ErrorReason) -> Option<Vec<u8>> {
+        let answer = error_packet(&packet.header.destination, packet.bytes, error)?;
+        self.icmp_errors.take(now).then_some(answer)
+    }
+
+    /// A Binding Error about `packet` (RFC 3775 9.3.3): to its IPv6 source, which is the care-of address, with the
+    /// address of the home address option or `::`; never to anything but a unicast address.
+    pub fn binding_error(&mut self, now: Instant, packet: &Packet<'_>, status: u8) -> Option<Vec<u8>> {
+        let (own, peer) = (packet.header.destination, packet.header.source);
+        if !is_unicast(&peer) || !is_unicast(&own) {
+            return None;
+        }
+        let home_address =
+            packet.home_address.as_ref().map_or(Ipv6Addr::UNSPECIFIED, |option| option.address);
+        let message =
+            Message::BindingError(BindingError { status, reserved: 0, home_address, options: Vec::new() });
+        self.binding_errors.take(now).then(|| mobility_packet(&own, &peer, message))
+    }
+}
+
+/// A whole packet `source` -> `destination` with this message and no extension headers.
+pub fn mobility_packet(source: &Ipv6Addr, destination: &Ipv6Addr, message: Message) -> Vec<u8> {
+    let header = MobilityHeader::new(message).emit_for(source, destination);
+    ipv6::packet(Ipv6Header::new(next_header::MOBILITY, HOP_LIMIT, *source, *destination), &header)
+}
+
+/// The checks of RFC 3775 9.2 on a packet whose upper layer is a Mobility Header.
+pub fn receive(
+    now: Instant,
+    packet: &Packet<'_>,
+    limits: &mut AnswerLimits,
+) -> Result<MobilityHeader, Refusal> {
+    let bytes = packet.payload();
+    let offset = packet.upper.offset;
+    let (Some(&payload_proto), Some(&header_length), Some(&kind)) =
+        (bytes.first(), bytes.get(1), bytes.get(2))
+    else {
+        return Err(Refusal::silent("mobility.truncated", "the Mobility Header is cut off", "RFC 3775 9.2"));
+    };
+    let length = (usize::from(header_length) + 1) * 8;
+    let complete = bytes.get(..length);
+    // A header that claims more than arrived has no checksum to verify.
+    let verified = complete.unwrap_or(bytes);
+    if !checksum_is_valid(verified, &packet.final_source(), &packet.final_destination()) {
+        return Err(Refusal::silent(
+            "mobility.bad-checksum",
+            "the checksum over home address and final destination is wrong",
+            "RFC 3775 9.2",
+        ));
+    }
+    if kind > mobility::kind::BINDING_ERROR {
+        return Err(Refusal {
+            answer: limits.binding_error(now, packet, BINDING_ERROR_UNKNOWN_TYPE),
+            counter: "mobility.unknown-type",
+            reason: "the Mobility Header type is unknown",
+            clause: "RFC 3775 9.2",
+        });
+    }
+    let mut parameter_problem = |pointer: usize| {
+        let pointer = u32::try_from(pointer).unwrap_or(u32::MAX);
+        limits.icmp_error(now, packet, ErrorReason::ParameterProblem { code: 0, pointer })
+    };
+    if payload_proto != next_header::NO_NEXT_HEADER {
+        return Err(Refusal {
+            answer: parameter_problem(offset),
+            counter: "mobility.bad-payload-proto",
+            reason: "Payload Proto is not 59",
+            clause: "RFC 3775 9.2",
+        });
+    }
+    if length < minimum_length(kind) {
+        return Err(Refusal {
+            answer: parameter_problem(offset + 1),
+            counter: "mobility.bad-length",
+            reason: "Header Len is too small for this type",
+            clause: "RFC 3775 9.2",
+        });
+    }
+    let Some(complete) = complete else {
+        return Err(Refusal::silent(
+            "mobility.truncated",
+            "Header Len reaches beyond the packet",
+            "RFC 3775 9.2",
+        ));
+    };
+    MobilityHeader::parse(complete).map_err(|_| {
+        Refusal::silent("mobility.bad-options", "a mobility option does not fit its length", "RFC 3775 6.2.1")
+    })
+}
+
+/// A unicast address that is somebody's: not multicast, not unspecified, not loopback.
+pub fn is_unicast(address: &Ipv6Addr) -> bool {
+    !(address.is_multicast() || address.is_unspecified() || address.is_loopback())
+}
+
+/// An address that may stand in a binding (RFC 3775 9.5.1 "unicast routable address"): not link-local and not
+/// IPv4-mapped either.
+pub fn is_routable_unicast(address: &Ipv6Addr) -> bool {
+    is_unicast(address) && !address.is_unicast_link_local() && address.to_ipv4_mapped().is_none()
+}
