@@ -16,6 +16,7 @@ use crate::{
     },
     wire::{
         destination_options::DestinationOption,
+        dissect,
         icmpv6::Icmpv6Message,
         mobility::{Message, MobilityOption, UpdateFlags},
     },
@@ -81,7 +82,7 @@ fn evidence(trace: &Trace, passage: &Passage) -> Evidence {
         passage.sightings.iter().find(|sighting| Some(sighting.node) == agent).or(passage.sightings.first());
     let node = sighting.and_then(|sighting| trace.nodes.get(sighting.node)).cloned().unwrap_or_default();
     let at = sighting.map_or(Duration::ZERO, |sighting| sighting.at).saturating_sub(trace.start());
-    Evidence { node, at, line: passage.view.as_ref().map_or_else(ToString::to_string, ToString::to_string) }
+    Evidence { node, at, line: dissect::line(&passage.packet) }
 }
 
 /// Section 5.1 and Figure 12: two responders update the anycast binding.
