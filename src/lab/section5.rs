@@ -156,21 +156,28 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
     let logs = options.out.join("logs");
     fresh_logs(&logs)?;
     let say = Say { begin, quiet: options.quiet };
-    let mut topology = Topology::build()?;
-    say.line("Figure 11 stands: RT, HAA, AI1, AI2, AR1 and AR2 in network namespaces");
-    let forwarding = options.forwarding.clone();
-    let launcher = Launcher {
-        topology: &topology,
-        program: program.clone(),
-        logs: logs.clone(),
-        forwarding,
-        interruption: &interruption,
-    };
     let mut steps = Vec::new();
-    for script in &SCRIPTS {
+    for (place, script) in SCRIPTS.iter().enumerate() {
         say.heading(&format!("{} {}", script.name, script.title));
+        // A fresh one for each step: a connection that one step broke must not be heard of in the next.
+        let mut topology = Topology::build()?;
+        say.line("Figure 11 stands: RT, HAA, AI1, AI2, AR1 and AR2 in network namespaces");
+        let launcher = Launcher {
+            topology: &topology,
+            program: program.clone(),
+            logs: logs.clone(),
+            forwarding: options.forwarding.clone(),
+            interruption: &interruption,
+        };
         let stage = Stage::open(&launcher, &options.out, script.name, &telnetd, say)?;
         steps.push(perform(script, stage, &options.out)?);
+        if options.keep && place + 1 == SCRIPTS.len() {
+            topology.keep();
+            say.line(&format!(
+                "the namespaces stay: ip netns exec {} sh",
+                topology.namespace(Node::Haa).name()
+            ));
+        }
     }
     let findings: Vec<Finding> = steps.iter().flat_map(|step| step.findings.clone()).collect();
     let mut report = Report {
@@ -190,10 +197,6 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
     let text = serde_json::to_string_pretty(&outcome).map_err(std::io::Error::other);
     text.and_then(|text| fs::write(&json, text)).trying(|| format!("write {}", json.display()))?;
     say.outcome(&outcome);
-    if options.keep {
-        topology.keep();
-        say.line(&format!("the namespaces stay: ip netns exec {} sh", topology.namespace(Node::Haa).name()));
-    }
     Ok(outcome)
 }
 
