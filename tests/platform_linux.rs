@@ -480,6 +480,16 @@ fn an_assigned_address_serves_programs_and_is_never_chosen_by_the_kernel() {
         assert_eq!(source(request.as_slice()), ANYCAST);
         finish(ping);
 
+        // However many destinations, the kernel's small neighbor table holds one entry for the tunnel.
+        let speaker = UdpSocket::bind((ANYCAST, 0)).expect("a socket");
+        for number in 0..50 {
+            let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 8, 0, 0, 0, number);
+            speaker.send_to(b"x", (to, 9)).expect("sent");
+        }
+        assert_eq!(drain(node).len(), 50);
+        let neighbors = ["-6", "neigh", "show", "nud", "all", "dev", node.tunnel_name()];
+        assert_eq!(wire.host.ip(&neighbors).expect("neighbors").lines().count(), 1);
+
         // What leaves by our own sender with this source goes to the link.
         let catcher = wire.peer.run(|| UdpSocket::bind((PEER, 4243))).expect("in").expect("a socket");
         catcher.set_read_timeout(Some(PATIENCE)).expect("a timeout");

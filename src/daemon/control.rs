@@ -221,9 +221,9 @@ impl Control {
         });
     }
 
-    /// True when somebody wants to know of events.
-    pub fn is_watched(&self) -> bool {
-        self.clients.values().any(|client| client.watching)
+    /// How many want to know of events.
+    pub fn watchers(&self) -> usize {
+        self.clients.values().filter(|client| client.watching).count()
     }
 
     /// A crowd of clients must not lock the operator out: the oldest that only sits there goes first.

@@ -464,7 +464,7 @@ impl Daemon<'_> {
 
     fn tell(&mut self, report: &Report) {
         self.log.report(self.now(), report);
-        if self.control.is_watched() {
+        if self.control.watchers() > 0 {
             let mut event = json!(report);
             event["at"] = json!(self.started.elapsed().as_secs_f64());
             self.control.publish(&event);
@@ -574,6 +574,7 @@ impl Daemon<'_> {
                 "device": self.host.tunnel_name(),
                 "addresses": addresses,
                 "forwarding": "user",
+                "watchers": self.control.watchers(),
                 "pid": std::process::id(),
                 "version": env!("CARGO_PKG_VERSION"),
             },

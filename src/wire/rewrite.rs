@@ -314,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn of_two_home_addresses_the_first_is_taken_and_the_second_stays() {
+        let mut header = home_address_header(0, &address("2001:db8::e")).to_vec();
+        header[1] = 5;
+        header.extend([PADN, 4, 0, 0, 0, 0]);
+        header.extend(&home_address_header(0, &address("2001:db8::f"))[6..]);
+        let mut buffer = chain(&[(next_header::DESTINATION_OPTIONS, &header)]);
+        assert_eq!(strip_home_address(&mut buffer), Ok(address("2001:db8::a")));
+        let packet = Packet::parse(buffer.as_slice()).unwrap();
+        assert_eq!(packet.header.source, address("2001:db8::e"));
+        assert_eq!(packet.home_address.unwrap().address, address("2001:db8::f"));
+        assert!(!packet.duplicate_home_address);
+    }
+
+    #[test]
     fn nothing_to_strip_is_an_error_that_changes_nothing() {
         let mut buffer = chain(&[]);
         let before = buffer.clone();

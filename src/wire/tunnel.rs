@@ -33,13 +33,10 @@ pub fn encapsulate(packet: &mut PacketBuffer, source: &Ipv6Addr, destination: &I
 pub fn decapsulate(packet: &mut PacketBuffer) -> Result<Ipv6Header> {
     let outer = Ipv6Header::parse(packet.as_slice())?;
     let mut walk = Walk::whole(packet.as_slice())?;
-    let mut headers = 0;
     while walk.upper().protocol != next_header::IPV6 {
         let not_a_tunnel = Error::new(ErrorKind::NotATunnelPacket, walk.upper().next_header_offset);
-        let Some(header) = walk.next() else { return Err(not_a_tunnel) };
-        let header = header?;
-        headers += 1;
-        if header.kind != next_header::DESTINATION_OPTIONS || headers > 1 {
+        let header = walk.next().ok_or(not_a_tunnel)??;
+        if header.kind != next_header::DESTINATION_OPTIONS {
             return Err(not_a_tunnel);
         }
         for option in walk.options(&header) {

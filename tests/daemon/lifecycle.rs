@@ -1,0 +1,134 @@
+//! A node comes and goes without a trace, whatever ends it.
+//! RFC 3775 11.7.1 (de-registration on the way out) and the design's section 3 (nothing of ours survives).
+//! Run by `cargo test --test daemon lifecycle`.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::figure11::{AGENT, At, Figure11, INITIATOR, PATIENCE, RESPONDER, until};
+
+const ROLES: [(At, &[&str]); 3] = [(At::Haa, &AGENT), (At::Ar1, &RESPONDER), (At::Ai1, &INITIATOR)];
+
+#[test]
+fn every_ending_signal_leaves_the_system_as_it_was() {
+    let network = Figure11::new();
+    for (at, arguments) in ROLES {
+        let before = network.system(at);
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let mut node = network.start(at, arguments);
+            assert_ne!(network.system(at), before, "{at:?} changes something");
+            node.signal(signal);
+            let status = node.ended(PATIENCE);
+            assert!(status.success(), "{at:?} {signal}: {status}\n{}", node.log());
+            assert_eq!(network.system(at), before, "{at:?} {signal}");
+            assert!(network.files().is_empty(), "{at:?} {signal}");
+            assert!(!node.control.parent().expect("a directory").exists(), "{at:?} {signal}");
+            assert!(!node.log().contains('\u{1b}'), "colours in a file: {}", node.log());
+        }
+    }
+}
+
+#[test]
+fn a_running_network_of_nodes_leaves_every_system_as_it_was() {
+    let network = Figure11::new();
+    let all = [At::Haa, At::Ar1, At::Ar2, At::Ai2];
+    let before = all.map(|at| network.system(at));
+    let agent = network.start_agent();
+    let initiator = network.start(At::Ai2, &INITIATOR);
+    let first = network.start_responder(At::Ar1, &agent);
+    network.run(At::Ai2, &["ping", "-c", "3", "-i", "0.2", "-W", "3", "2001:db8:0:1::a"]);
+    let optimised = || initiator.show("bindings").as_array().is_some_and(|bindings| bindings.len() == 1);
+    assert!(until(PATIENCE, optimised), "no route optimisation:\n{}", initiator.log());
+    let second = network.start_responder(At::Ar2, &agent);
+    for node in [second, first, initiator, agent] {
+        node.stop();
+    }
+    for (at, before) in all.into_iter().zip(before) {
+        assert_eq!(network.system(at), before, "{at:?}");
+    }
+}
+
+#[test]
+fn after_a_kill_the_next_start_sweeps_and_its_end_leaves_nothing() {
+    let network = Figure11::new();
+    let before = ROLES.map(|(at, _)| network.system(at));
+    let agent = network.start_agent();
+    let initiator = network.start(At::Ai1, &INITIATOR);
+    let responder = network.start_responder(At::Ar1, &agent);
+    for mut node in [agent, initiator, responder] {
+        node.signal(Signal::SIGKILL);
+        node.ended(PATIENCE);
+    }
+    for ((at, _), before) in ROLES.iter().zip(&before) {
+        assert_ne!(&network.system(*at), before, "a killed node at {at:?} cannot have cleaned up");
+    }
+    let agent = network.start_agent();
+    let initiator = network.start(At::Ai1, &INITIATOR);
+    let responder = network.start_responder(At::Ar1, &agent);
+    network.run(At::Ai1, &["ping", "-c", "2", "-i", "0.2", "-W", "3", "2001:db8:0:1::a"]);
+    for node in [initiator, responder, agent] {
+        node.stop();
+    }
+    for ((at, _), before) in ROLES.iter().zip(&before) {
+        assert_eq!(&network.system(*at), before, "{at:?}");
+    }
+    assert!(network.files().is_empty());
+}
+
+#[test]
+fn a_responder_deregisters_on_a_clean_end() {
+    let network = Figure11::new();
+    let agent = network.start_agent();
+    let responder = network.start_responder(At::Ar1, &agent);
+    let began = Instant::now();
+    responder.stop();
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(agent.show("bindings"), serde_json::json!([]));
+    let log = agent.log();
+    assert!(log.contains("binding-removed anycast 2001:db8:0:1::a care-of 2001:db8:0:4::2"), "{log}");
+    assert!(log.contains("(RFC 3775 10.3.2)"), "{log}");
+}
+
+#[test]
+fn a_responder_ends_in_three_seconds_with_a_dead_agent() {
+    let network = Figure11::new();
+    let mut agent = network.start_agent();
+    let mut responder = network.start_responder(At::Ar1, &agent);
+    let mut watch = network.watch(&responder);
+    agent.signal(Signal::SIGKILL);
+    agent.ended(PATIENCE);
+    responder.signal(Signal::SIGTERM);
+    let status = responder.ended(Duration::from_secs(3));
+    assert!(status.success(), "{status}:\n{}", responder.log());
+    let events = watch.rest();
+    let tried = events.iter().any(|event| {
+        event["event"] == "binding-update-sent"
+            && event["lifetime"] == 0
+            && event["peer"] == "2001:db8:0:1::2"
+    });
+    assert!(tried, "{events:?}");
+}
+
+#[test]
+fn a_link_that_goes_down_and_up_does_not_end_a_node() {
+    let network = Figure11::new();
+    let mut agent = network.start_agent();
+    let mut responder = network.start_responder(At::Ar1, &agent);
+    network.run(At::Ar1, &["ip", "link", "set", "eth0", "down"]);
+    network.run(At::Ar1, &["ip", "link", "set", "eth0", "up"]);
+    // The kernel forgets addresses and routes of a link that goes down.
+    network.run(At::Ar1, &["ip", "addr", "replace", "2001:db8:0:4::2/64", "dev", "eth0", "nodad"]);
+    network.run(At::Ar1, &["ip", "-6", "route", "replace", "default", "via", "2001:db8:0:4::1"]);
+    let reached = until(PATIENCE, || {
+        let ping = ["-c", "1", "-W", "1", "2001:db8:0:1::a"];
+        network.command(At::Ai1, "ping").args(ping).output().expect("ping runs").status.success()
+    });
+    assert!(reached, "{}", responder.log());
+    assert!(agent.is_alive() && responder.is_alive());
+    // But a node without its interface has nothing left to do, and says so.
+    network.run(At::Ar1, &["ip", "link", "del", "eth0"]);
+    let status = responder.ended(PATIENCE);
+    assert_eq!(status.code(), Some(1), "{}", responder.log());
+    assert!(responder.log().contains("mga-node: the interface eth0 is gone"), "{}", responder.log());
+}
