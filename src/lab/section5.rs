@@ -185,7 +185,7 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
         summary: "Mobile IPv6 as anycast: the experiments of section 5, with real nodes, real ping and real telnet in \
                   network namespaces. Every verdict was read from the captures beside this file."
             .to_owned(),
-        facts: facts(options, &program),
+        facts: facts(options),
         steps,
     };
     let took = begin.elapsed();
@@ -228,9 +228,8 @@ fn perform(script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Er
         .collect::<Result<Vec<_>, Error>>()?;
     let trace = Trace::new(nodes, &topology::owners());
     let lost: u32 = recorded.iter().map(|recorded| recorded.lost).sum();
-    if lost > 0 {
-        say.line(&format!("{lost} packets were lost to the captures"));
-    }
+    let seen: usize = trace.passages.iter().map(|passage| passage.sightings.len()).sum();
+    say.line(&format!("  {seen} IPv6 packets captured at {} nodes, {lost} lost", recorded.len()));
     let whole = Ladder::new(&trace, Duration::ZERO, Duration::MAX, &marks, topology::ANYCAST);
     say.text(&whole.text());
     write(&directory.join("ladder.txt"), &whole.text())?;
@@ -545,7 +544,7 @@ fn fresh_logs(logs: &Path) -> Result<(), Error> {
 }
 
 /// What was run, and on what.
-fn facts(options: &Section5Options, program: &Path) -> Vec<(String, String)> {
+fn facts(options: &Section5Options) -> Vec<(String, String)> {
     let kernel = netns::facts();
     let known = |fact: Option<bool>| match fact {
         Some(true) => "yes",
@@ -559,7 +558,6 @@ fn facts(options: &Section5Options, program: &Path) -> Vec<(String, String)> {
     };
     let mut facts = vec![
         ("Node".to_owned(), format!("mga-node {}", env!("CARGO_PKG_VERSION"))),
-        ("Program".to_owned(), program.display().to_string()),
         ("Forwarding".to_owned(), options.forwarding.clone()),
         ("Kernel".to_owned(), kernel.release.clone()),
         ("Mobile IPv6 in the kernel".to_owned(), known(kernel.mobile_ipv6).to_owned()),
