@@ -126,6 +126,12 @@ impl Figure11 {
         self.command(at, PROGRAM).args(arguments).output().expect("the program runs")
     }
 
+    /// True when the anycast address answers a ping from a place, within patience.
+    pub fn reaches(&self, at: At) -> bool {
+        let ping = ["-c", "1", "-W", "1", "2001:db8:0:1::a"];
+        until(PATIENCE, || self.command(at, "ping").args(ping).output().expect("ping runs").status.success())
+    }
+
     /// Starts a node and waits until it says that it runs.
     pub fn start(&self, at: At, arguments: &[&str]) -> Node {
         let control = self.control(at);
