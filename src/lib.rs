@@ -6,6 +6,9 @@
 
 pub mod daemon;
 pub mod forwarding;
+#[cfg(feature = "capture")]
+pub mod lab;
+pub mod pcap;
 pub mod platform;
 pub mod protocol;
 pub mod wire;

@@ -480,6 +480,16 @@ fn an_assigned_address_serves_programs_and_is_never_chosen_by_the_kernel() {
         assert_eq!(source(request.as_slice()), ANYCAST);
         finish(ping);
 
+        // However many destinations, the kernel's small neighbor table holds one entry for the tunnel.
+        let speaker = UdpSocket::bind((ANYCAST, 0)).expect("a socket");
+        for number in 0..50 {
+            let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 8, 0, 0, 0, number);
+            speaker.send_to(b"x", (to, 9)).expect("sent");
+        }
+        assert_eq!(drain(node).len(), 50);
+        let neighbors = ["-6", "neigh", "show", "nud", "all", "dev", node.tunnel_name()];
+        assert_eq!(wire.host.ip(&neighbors).expect("neighbors").lines().count(), 1);
+
         // What leaves by our own sender with this source goes to the link.
         let catcher = wire.peer.run(|| UdpSocket::bind((PEER, 4243))).expect("in").expect("a socket");
         catcher.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -578,6 +588,53 @@ fn a_packet_longer_than_the_mtu_comes_back_from_send_and_the_others_leave() {
         let narrow = ["-6", "route", "add", &ELSEWHERE.to_string(), "via", &PEER.to_string(), "mtu", "1400"];
         wire.host.ip(&narrow).expect("a route");
         assert_eq!(node.route_mtu(ELSEWHERE).expect("a route"), 1400);
+    });
+}
+
+#[test]
+fn a_path_mtu_the_kernel_learnt_is_known() {
+    let wire = Wire::new();
+    wire.with_node(|node| {
+        let program = UdpSocket::bind((HOST, 4247)).expect("a socket");
+        program.connect((ELSEWHERE, 4248)).expect("connected");
+        let sent = ipv6(17, HOST, ELSEWHERE, &udp(HOST, ELSEWHERE, (4247, 4248), &[0; 1000]));
+        let too_big = [&[2, 0, 0, 0, 0, 0, 0x05, 0x46], sent.as_slice()].concat();
+        let error = ipv6(58, PEER, HOST, &checksummed(58, 2, PEER, HOST, too_big));
+        assert_eq!(node.route_mtu(ELSEWHERE).expect("a route"), 1500);
+        node.tap(&[HOST], false).expect("tapped");
+        wire.peer.run(|| send_raw(std::slice::from_ref(&error))).expect("the namespace");
+        let tapped = wait_for(node, |received| Some(received.packet.clone())).expect("the error is tapped");
+        assert_eq!(tapped.as_slice(), error);
+        assert_eq!(node.route_mtu(ELSEWHERE).expect("a route"), 0x546);
+    });
+}
+
+#[test]
+fn packets_leave_by_the_link_whatever_their_scope_and_a_router_forwards_what_is_delivered() {
+    let wire = Wire::new();
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 0x101);
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    wire.with_node(|node| {
+        node.become_router().expect("a router");
+        node.own(ANYCAST).expect("owned");
+        let catcher = wire.peer.run(|| UdpSocket::bind("[::]:4249")).expect("in").expect("a socket");
+        catcher.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let caught = || {
+            let mut octets = [0; 16];
+            let (length, from) = catcher.recv_from(&mut octets).expect("a datagram");
+            (octets[..length].to_vec(), from.ip())
+        };
+        for to in [link_local, all_nodes, PEER] {
+            let packet = ipv6(17, ANYCAST, to, &udp(ANYCAST, to, (7, 4249), b"direct"));
+            let report = node.send(&mut vec![PacketBuffer::new(&packet)]);
+            assert_eq!(report.sent, 1, "{to}: {report:?}");
+            assert_eq!(caught(), (b"direct".to_vec(), ANYCAST.into()), "{to}");
+        }
+        // What a responder sent through the tunnel goes on to the initiator as a forwarded packet.
+        let packet = ipv6(17, ANYCAST, PEER, &udp(ANYCAST, PEER, (7, 4249), b"inner"));
+        assert_eq!(node.deliver(&mut vec![PacketBuffer::new(&packet)]).expect("delivered"), 1);
+        assert_eq!(caught(), (b"inner".to_vec(), ANYCAST.into()));
+        assert!(drain(node).is_empty(), "nothing of that comes back to us");
     });
 }
 
@@ -738,12 +795,62 @@ fn a_tcp_stream_survives_the_transmit_offloads() {
 #[test]
 fn a_tcp_stream_survives_the_receive_offloads() {
     let wire = Wire::new();
-    // The link then delivers many tunnelled segments as one.
     for namespace in [&wire.host, &wire.peer] {
-        let set = run_in(namespace, "ethtool", &["-K", "eth0", "gro", "on"]);
+        let offloads = ["-K", "eth0", "gro", "on", "rx-udp-gro-forwarding", "on"];
+        let set = run_in(namespace, "ethtool", &offloads);
+        assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+        // Only a thread finds more than one packet to merge on a wire without delay.
+        let threaded = "echo 1 > /sys/class/net/eth0/threaded";
+        let set = run_in(namespace, "ip", &["netns", "exec", namespace.name(), "sh", "-c", threaded]);
         assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
     }
-    carry_a_stream(&wire, 20);
+    let stop = AtomicBool::new(false);
+    let merged = thread::scope(|scope| {
+        let sniffer = scope.spawn(|| wire.peer.run(|| merged_tunnel_frames(&stop)).expect("the namespace"));
+        carry_a_stream(&wire, 20);
+        stop.store(true, Ordering::Relaxed);
+        sniffer.join().expect("the sniffer")
+    });
+    assert!(merged > 0, "the link has merged tunnelled segments");
+}
+
+/// Counts the frames on Ethernet that carry more than one tunnelled packet's worth.
+fn merged_tunnel_frames(stop: &AtomicBool) -> usize {
+    let every_protocol = i32::from(0x0003_u16.to_be());
+    let socket =
+        Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(every_protocol))).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+    let (mut reader, mut frame, mut merged) = (&socket, vec![0; 1 << 16], 0);
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(length) = reader.read(&mut frame) else { continue };
+        merged += usize::from(length > 1514 && frame[12..14] == [0x86, 0xdd] && frame[20] == 41);
+    }
+    merged
+}
+
+#[test]
+fn a_node_outlives_its_interface_going_down() {
+    let wire = Wire::new();
+    wire.with_node(|node| {
+        node.become_router().expect("a router");
+        node.own(ANYCAST).expect("owned");
+        node.steal(&[Steal::MobilityHeader { destination: HOST }]).expect("stolen");
+        drain(node);
+        node.take_changes();
+        for state in ["down", "up"] {
+            wire.host.ip(&["link", "set", "eth0", state]).expect("set");
+            drain(node);
+            assert!(node.take_changes(), "{state} is a change");
+        }
+        wire.host.add_address("eth0", HOST, 64).expect("the operator's part");
+        wire.peer.ip(&["neigh", "flush", "dev", "eth0"]).expect("flushed");
+        let ping = spawn_in(&wire.peer, "ping", &["-c", "1", "-W", "1", &ANYCAST.to_string()]);
+        assert!(wait_for(node, |received| (received.intake == Intake::Own).then_some(())).is_some());
+        finish(ping);
+        let message = checksummed(135, 4, PEER, HOST, vec![59, 0, 1, 0, 0, 0, 0, 0]);
+        wire.peer.run(|| send_raw(&[ipv6(135, PEER, HOST, &message)])).expect("the namespace");
+        assert!(wait_for(node, |received| (received.intake == Intake::Steal).then_some(())).is_some());
+    });
 }
 
 #[test]
@@ -890,5 +997,29 @@ fn a_missing_interface_is_answered_with_those_that_exist() {
             assert!(known.contains(&"eth0".to_owned()) && known.contains(&"lo".to_owned()), "{known:?}");
         }
         other => panic!("unexpected: {other:?}"),
+    }
+}
+
+#[test]
+fn the_kernel_tells_what_it_has_of_mobile_ipv6() {
+    let facts = netns::facts();
+    let release = Command::new("uname").arg("-r").output().expect("uname runs");
+    assert_eq!(facts.release, String::from_utf8_lossy(&release.stdout).trim());
+    // A kernel that has a tunnel device kind can make one; one that is known to lack it cannot.
+    let wire = Wire::new();
+    if let Some(has_tunnels) = facts.ipv6_tunnel {
+        let made = wire.host.ip(&["link", "add", "probe", "type", "ip6tnl", "remote", &PEER.to_string()]);
+        assert_eq!(made.is_ok(), has_tunnels, "{facts:?}: {made:?}");
+    }
+    // A kernel without Mobile IPv6 refuses a type 2 routing header with Parameter Problem code 0.
+    if facts.mobile_ipv6 == Some(false) {
+        let mut routed = vec![59, 2, 2, 1, 0, 0, 0, 0];
+        routed.extend(ANYCAST.octets());
+        let errors = wire.peer.run(|| {
+            let errors = icmp_socket();
+            send_raw(&[ipv6(43, PEER, HOST, &routed)]);
+            icmp_errors(&errors)
+        });
+        assert_eq!(errors.expect("the namespace"), [(4, 0)]);
     }
 }

@@ -70,6 +70,15 @@ pub enum Forwarding {
     User,
 }
 
+impl fmt::Display for Forwarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Forwarding::Auto => "auto",
+            Forwarding::User => "user",
+        })
+    }
+}
+
 /// One `[[anycast]]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -3,6 +3,7 @@
 //! Called by `daemon` for every packet of the two intakes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct Installed {
 #[derive(Default)]
 pub struct Forwarder {
     rules: HashMap<RuleKey, Installed>,
+    /// How many own addresses each anycast address has a type 2 routing header rule for.
+    routed: HashMap<Ipv6Addr, usize>,
     recent_peers: Vec<Option<(u64, Instant)>>,
     drops: HashMap<&'static str, u64>,
 }
@@ -103,6 +106,11 @@ impl Forwarder {
 
     /// Puts `rule` in force; counters of a rule that it replaces go on.
     pub fn install(&mut self, rule: Rule) {
+        if let Rule::RoutingHeaderOut { anycast, .. } = rule
+            && !self.rules.contains_key(&rule.key())
+        {
+            *self.routed.entry(anycast).or_default() += 1;
+        }
         self.rules.entry(rule.key()).and_modify(|installed| installed.rule = rule).or_insert(Installed {
             rule,
             packets: 0,
@@ -113,7 +121,16 @@ impl Forwarder {
 
     /// Takes the rule with this key out of force and returns it.
     pub fn remove(&mut self, key: &RuleKey) -> Option<Rule> {
-        self.rules.remove(key).map(|installed| installed.rule)
+        let rule = self.rules.remove(key).map(|installed| installed.rule)?;
+        if let Rule::RoutingHeaderOut { anycast, .. } = rule
+            && let Entry::Occupied(mut count) = self.routed.entry(anycast)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(rule)
     }
 
     /// The rules in force with their counters, ordered by key.
@@ -186,15 +203,14 @@ impl Forwarder {
         {
             // A reverse tunnel that ends at the anycast address itself (thesis 4.2.1).
             if fixed.next_header == next_header::IPV6
-                && fixed.source == care_of
                 && address_at(packet.as_slice(), HEADER_LENGTH + 8) == Some(anycast)
             {
-                return self.leave_tunnel(
-                    now,
-                    RuleKey::of(RuleKind::TunnelFromResponder, anycast),
-                    packet,
-                    seen,
-                );
+                if fixed.source != care_of {
+                    // A displaced responder's: to be refused, not to be sent on to its successor (10.4.5).
+                    return Fate::Role;
+                }
+                let key = RuleKey::of(RuleKind::TunnelFromResponder, anycast);
+                return self.leave_tunnel(now, key, packet, seen);
             }
             let key = RuleKey::of(RuleKind::TunnelToResponder, anycast);
             self.carried(now, key, packet.len(), seen);
@@ -228,11 +244,7 @@ impl Forwarder {
             };
         }
         // An initiator's packet from an address the binding is not for: it goes the ordinary way.
-        if self
-            .rules
-            .keys()
-            .any(|key| key.kind == RuleKind::RoutingHeaderOut && key.anycast == fixed.destination)
-        {
+        if self.routed.contains_key(&fixed.destination) {
             return Fate::Send;
         }
         Fate::Role
@@ -246,7 +258,7 @@ impl Forwarder {
         seen: &mut Vec<Observation>,
     ) -> Fate {
         match fixed.next_header {
-            next_header::IPV6 => self.tunnelled(now, fixed, packet, seen),
+            next_header::IPV6 => self.tunnelled(now, fixed, HEADER_LENGTH, packet, seen),
             next_header::ROUTING => self.routed(now, fixed, packet, seen),
             next_header::DESTINATION_OPTIONS => self.optioned(now, fixed, packet, seen),
             _ => Fate::Role,
@@ -257,10 +269,11 @@ impl Forwarder {
         &mut self,
         now: Instant,
         fixed: &Fixed,
+        inner_offset: usize,
         packet: &mut PacketBuffer,
         seen: &mut Vec<Observation>,
     ) -> Fate {
-        let Some(inner) = packet.as_slice().get(HEADER_LENGTH..).and_then(Fixed::of) else {
+        let Some(inner) = packet.as_slice().get(inner_offset..).and_then(Fixed::of) else {
             return Fate::Role;
         };
         let from = RuleKey::of(RuleKind::TunnelFromResponder, inner.source);
@@ -343,6 +356,11 @@ impl Forwarder {
         seen: &mut Vec<Observation>,
     ) -> Fate {
         let Ok(parsed) = Packet::parse(packet.as_slice()) else { return Fate::Role };
+        // A tunnel entry point may say how deep tunnels may nest (RFC 2473 4.1.1); Linux does by default.
+        if parsed.upper.protocol == next_header::IPV6 && parsed.home_address.is_none() {
+            let inner_offset = parsed.upper.offset;
+            return self.tunnelled(now, fixed, inner_offset, packet, seen);
+        }
         let Some(option) = parsed.home_address.as_ref().filter(|_| !parsed.duplicate_home_address) else {
             return Fate::Role;
         };

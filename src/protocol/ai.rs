@@ -2,7 +2,7 @@
 //! routability without keeping state, checks the authenticator of Binding Updates, and keeps a binding cache of its
 //! own so that its packets go straight to the responder. Driven by `daemon`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::auth::nonces::NonceRing;
 use super::auth::seal::{self, SealKey};
 use super::auth::tokens::{TokenKind, binding_management_key};
 use super::binding::cache::{Binding, BindingCache, BindingKey};
+use super::binding::sequence::is_newer;
 use super::clock::Instant;
 use super::counters::Counters;
 use super::haa::BindingView;
@@ -32,13 +33,16 @@ use crate::wire::mobility::{
 use crate::wire::rewrite::strip_routing2;
 
 /// This many Destination Unreachables about packets with a routing header end a binding (RFC 3775 9.3.4 wants them
-/// "persistent"; UMIP counts the same).
+/// "persistent"; UMIP counts the same), at most one of them counted in [`UNREACHABLE_INTERVAL`].
 const PERSISTENT_UNREACHABLE: u32 = 4;
+/// What comes closer together than this has one cause.
+const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
 /// A binding that carried a packet within this time is worth a Binding Refresh Request.
 const IN_USE: Duration = Duration::from_secs(60);
 /// At most this many Binding Refresh Requests for one lifetime (RFC 3775 9.5.5).
 const MAX_REFRESH_REQUESTS: u8 = 2;
-/// Nonces of deleted bindings remembered at most; each is remembered until it could not be used any more.
+/// Home addresses remembered at most whose nonces are spent; each until the nonces are too old anyway. Beyond it every
+/// token issued so far is revoked, which is what makes forgetting safe (RFC 3775 5.2.8).
 const MAX_SPENT: usize = 16_384;
 
 /// What the initiator is told at its start.
@@ -64,6 +68,7 @@ struct Usage {
     refresh_at: Option<Instant>,
     refresh_requests: u8,
     unreachable: u32,
+    unreachable_at: Option<Instant>,
     home_nonce: u16,
 }
 
@@ -99,8 +104,13 @@ pub struct Ai {
     nonces: NonceRing,
     cache: BindingCache,
     usage: BTreeMap<BindingKey, Usage>,
-    /// Home nonces with which a binding was deleted: they authorise no new one (RFC 3775 9.5.2).
-    spent: BTreeMap<(Ipv6Addr, u16), Instant>,
+    /// When each of `usage` wants a Binding Refresh Request, in order.
+    refreshes: BTreeSet<(Instant, BindingKey)>,
+    /// Home nonces up to this one have served a binding that is gone: they authorise no new one, or an old Binding
+    /// Update could be replayed (RFC 3775 5.2.8).
+    spent: BTreeMap<Ipv6Addr, (u16, Instant)>,
+    /// When each of `spent` was, oldest first.
+    spent_at: VecDeque<(Instant, Ipv6Addr)>,
     limits: AnswerLimits,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -115,7 +125,9 @@ impl Ai {
             nonces,
             cache: BindingCache::new(config.max_bindings),
             usage: BTreeMap::new(),
+            refreshes: BTreeSet::new(),
             spent: BTreeMap::new(),
+            spent_at: VecDeque::new(),
             limits: AnswerLimits::default(),
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -146,7 +158,7 @@ impl Ai {
                 };
                 self.refuse(&packet, refusal);
             }
-            next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(&packet),
+            next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
             _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
         }
     }
@@ -163,25 +175,20 @@ impl Ai {
     /// Lets time pass: ends lifetimes, asks for refreshes.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(binding) = self.cache.take_expired(now) {
-            self.withdraw(&binding);
+            self.withdraw(now, &binding);
             let report =
                 Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
             self.report(report.because("no refresh arrived within its lifetime", "RFC 3775 9.6"));
         }
-        let due: Vec<_> = self
-            .usage
-            .iter()
-            .filter(|(_, u)| u.refresh_at.is_some_and(|at| at <= now))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in due {
+        while let Some((at, key)) = self.refreshes.first().copied().filter(|(at, _)| *at <= now) {
+            self.refreshes.remove(&(at, key));
             self.request_refresh(now, key);
         }
-        self.spent.retain(|_, spent| now.saturating_since(*spent) <= MAX_NONCE_LIFETIME);
+        self.forget_spent(now);
     }
 
     /// Carries out an operator's command.
-    pub fn handle_command(&mut self, _now: Instant, command: &AiCommand) {
+    pub fn handle_command(&mut self, now: Instant, command: &AiCommand) {
         let only = match command {
             AiCommand::Deregister(anycast) => *anycast,
             AiCommand::Shutdown => None,
@@ -194,7 +201,7 @@ impl Ai {
             .collect();
         for key in keys {
             if let Some(binding) = self.cache.remove(&key) {
-                self.withdraw(&binding);
+                self.withdraw(now, &binding);
                 let report = Report::info("binding-removed").anycast(key.0).care_of(binding.care_of);
                 self.report(report.because("the operator asked for it", ""));
             }
@@ -209,8 +216,8 @@ impl Ai {
     /// When `handle_timeout` must be called, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
-        let refresh = self.usage.values().filter_map(|usage| usage.refresh_at).min();
-        [expiry, refresh.map(|at| (at, "binding refresh request"))].into_iter().flatten().min()
+        let refresh = self.refreshes.first().map(|(at, _)| (*at, "binding refresh request"));
+        [expiry, refresh].into_iter().flatten().min()
     }
 
     /// The binding cache.
@@ -341,7 +348,7 @@ impl Ai {
         let home_token = self
             .nonces
             .recall(now, home_index, &home_address, TokenKind::Home)
-            .filter(|_| !self.spent.contains_key(&(home_address, home_index)));
+            .filter(|_| self.spent.get(&home_address).is_none_or(|(spent, _)| is_newer(home_index, *spent)));
         let care_of_token = self.nonces.recall(now, care_of_index, &care_of, TokenKind::CareOf);
         let expired = |status, reason| {
             Err(Unauthorised::Denied(answered, Denial { status, reason, clause: "RFC 3775 9.5.1" }))
@@ -419,16 +426,20 @@ impl Ai {
             lifetime,
             expires,
         });
-        self.usage.insert(
-            key,
-            Usage {
-                used: now,
-                refresh_at: Some(now + lifetime.duration().mul_f32(0.875)),
-                refresh_requests: 0,
-                unreachable: 0,
-                home_nonce: update.home_nonce,
-            },
-        );
+        let refresh_at = Some(now + lifetime.duration().mul_f32(0.875));
+        self.refreshes.extend(refresh_at.map(|at| (at, key)));
+        let usage = Usage {
+            used: now,
+            refresh_at,
+            refresh_requests: 0,
+            unreachable: 0,
+            unreachable_at: None,
+            home_nonce: update.home_nonce,
+        };
+        let replaced = self.usage.insert(key, usage).and_then(|old| old.refresh_at);
+        if let Some(at) = replaced.filter(|at| Some(*at) != refresh_at) {
+            self.refreshes.remove(&(at, key));
+        }
         if previous.as_ref().map(|old| old.care_of) != Some(care_of) {
             self.actions.push_back(Action::InstallRule(Rule::HomeAddressIn { anycast, own, care_of }));
             self.actions.push_back(Action::InstallRule(Rule::RoutingHeaderOut { anycast, own, care_of }));
@@ -449,16 +460,10 @@ impl Ai {
     fn delete(&mut self, now: Instant, update: &Authorised) {
         let Answered { own, home_address: anycast, .. } = update.answered;
         let previous = self.cache.remove(&(anycast, own));
-        if self.spent.len() >= MAX_SPENT {
-            self.spent.pop_first();
-        }
-        self.spent.insert((anycast, update.home_nonce), now);
+        self.spend(now, anycast, update.home_nonce);
         self.counters.count("binding-update.deregistered");
         if let Some(binding) = previous {
-            if let Some(usage) = self.usage.get(&(anycast, own)) {
-                self.spent.insert((anycast, usage.home_nonce), now);
-            }
-            self.withdraw(&binding);
+            self.withdraw(now, &binding);
             let report = Report::info("binding-removed").anycast(anycast).care_of(binding.care_of);
             self.report(
                 report.sequence(update.sequence).because("the responder asked for it", "RFC 3775 9.5.3"),
@@ -467,9 +472,45 @@ impl Ai {
         self.acknowledge(update, Status::ACCEPTED, Lifetime::ZERO);
     }
 
-    fn withdraw(&mut self, binding: &Binding) {
+    /// Remembers that home nonces up to `index` authorise nothing more for `home_address`.
+    fn spend(&mut self, now: Instant, home_address: Ipv6Addr, index: u16) {
+        self.forget_spent(now);
+        if self.spent.get(&home_address).is_some_and(|(spent, _)| !is_newer(index, *spent)) {
+            return;
+        }
+        if self.spent_at.len() >= MAX_SPENT {
+            self.nonces.revoke();
+            self.spent.clear();
+            self.spent_at.clear();
+            return;
+        }
+        self.spent.insert(home_address, (index, now));
+        self.spent_at.push_back((now, home_address));
+    }
+
+    fn forget_spent(&mut self, now: Instant) {
+        while let Some((at, home_address)) = self.spent_at.front().copied() {
+            if now.saturating_since(at) <= MAX_NONCE_LIFETIME {
+                return;
+            }
+            self.spent_at.pop_front();
+            // A later entry of the same address keeps the newer index in force.
+            if self.spent.get(&home_address).is_some_and(|(_, latest)| *latest == at) {
+                self.spent.remove(&home_address);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, now: Instant, binding: &Binding) {
         let (anycast, own) = binding.key();
-        self.usage.remove(&(anycast, own));
+        if let Some(usage) = self.usage.remove(&(anycast, own)) {
+            if let Some(at) = usage.refresh_at {
+                self.refreshes.remove(&(at, (anycast, own)));
+            }
+            if self.nonces.is_valid(now, usage.home_nonce) {
+                self.spend(now, anycast, usage.home_nonce);
+            }
+        }
         for kind in [RuleKind::RoutingHeaderOut, RuleKind::HomeAddressIn] {
             self.actions.push_back(Action::RemoveRule(RuleKey::between(kind, anycast, own)));
         }
@@ -532,6 +573,7 @@ impl Ai {
         let left = binding.expires.saturating_since(now);
         let again = usage.refresh_requests < MAX_REFRESH_REQUESTS;
         usage.refresh_at = again.then_some(now + left / 2);
+        self.refreshes.extend(usage.refresh_at.map(|at| (at, key)));
         if now.saturating_since(usage.used) > IN_USE {
             return;
         }
@@ -543,7 +585,7 @@ impl Ai {
     }
 
     /// Errors about packets that left with a routing header (RFC 3775 9.3.4).
-    fn handle_icmpv6(&mut self, packet: &Packet<'_>) {
+    fn handle_icmpv6(&mut self, now: Instant, packet: &Packet<'_>) {
         let payload = packet.payload();
         let sum =
             ipv6::checksum(&packet.header.source, &packet.header.destination, next_header::ICMPV6, payload);
@@ -554,7 +596,7 @@ impl Ai {
             return self.counters.count("icmpv6.bad-checksum");
         }
         match &received.message {
-            Icmpv6Message::DestinationUnreachable { invoking, .. } => self.handle_unreachable(invoking),
+            Icmpv6Message::DestinationUnreachable { invoking, .. } => self.handle_unreachable(now, invoking),
             Icmpv6Message::PacketTooBig { mtu, invoking, .. } => {
                 self.relay_too_big(&packet.header.source, *mtu, invoking);
             }
@@ -571,15 +613,19 @@ impl Ai {
         (binding.care_of == quoted.header.destination).then_some(key)
     }
 
-    fn handle_unreachable(&mut self, invoking: &[u8]) {
+    fn handle_unreachable(&mut self, now: Instant, invoking: &[u8]) {
         let Some(key) = self.binding_of(invoking) else { return };
         let Some(usage) = self.usage.get_mut(&key) else { return };
+        if usage.unreachable_at.is_some_and(|at| now.saturating_since(at) < UNREACHABLE_INTERVAL) {
+            return;
+        }
+        usage.unreachable_at = Some(now);
         usage.unreachable += 1;
         if usage.unreachable < PERSISTENT_UNREACHABLE {
             return;
         }
         if let Some(binding) = self.cache.remove(&key) {
-            self.withdraw(&binding);
+            self.withdraw(now, &binding);
             let report = Report::warning("binding-removed").anycast(key.0).care_of(binding.care_of);
             self.report(report.because("the responder is persistently unreachable", "RFC 3775 9.3.4"));
         }

@@ -2,7 +2,7 @@
 //! Updates, keeps the anycast binding cache, draws packets for the anycast address to itself and has them tunnelled
 //! to the bound responder. Basic model: the last Binding Update wins. Driven by `daemon`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
@@ -16,9 +16,10 @@ use super::clock::Instant;
 use super::counters::Counters;
 use super::home_link;
 use super::input::{
-    self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, Refusal, is_routable_unicast, is_unicast,
+    self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, Refusal, TunnelQuoted, is_routable_unicast,
+    is_unicast,
 };
-use super::limits::{DUPLICATE_ADDRESS_WAIT, HOP_LIMIT};
+use super::limits::{DUPLICATE_ADDRESS_WAIT, HOP_LIMIT, NEIGHBOR_DISCOVERY_HOP_LIMIT};
 use super::report::Report;
 use crate::wire::chain::Packet;
 use crate::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message};
@@ -123,6 +124,8 @@ pub struct Haa {
     config: HaaConfig,
     cache: BindingCache,
     pending: BTreeMap<Ipv6Addr, Pending>,
+    /// When the probes of `pending` end, in order.
+    probes: BTreeSet<(Instant, Ipv6Addr)>,
     limits: AnswerLimits,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -141,6 +144,7 @@ impl Haa {
             config,
             cache,
             pending: BTreeMap::new(),
+            probes: BTreeSet::new(),
             limits: AnswerLimits::default(),
             counters: Counters::default(),
             actions,
@@ -181,8 +185,8 @@ impl Haa {
             self.withdraw(&binding);
             self.report(report.because("no refresh arrived within its lifetime", "RFC 3775 9.6"));
         }
-        while let Some(anycast) = self.pending.iter().find(|(_, p)| p.until <= now).map(|(a, _)| *a) {
-            if let Some(pending) = self.pending.remove(&anycast) {
+        while let Some((_, anycast)) = self.probes.first().copied().filter(|(until, _)| *until <= now) {
+            if let Some(pending) = self.take_pending(&anycast) {
                 self.accept(now, pending.binding, pending.answered);
             }
         }
@@ -200,7 +204,10 @@ impl Haa {
             .filter(|binding| only.is_none_or(|anycast| anycast == binding.home_address))
             .map(Binding::key)
             .collect();
-        self.pending.retain(|anycast, _| only.is_some_and(|only| only != *anycast));
+        let pending: Vec<_> = self.pending.keys().copied().collect();
+        for anycast in pending.into_iter().filter(|anycast| only.is_none_or(|only| only == *anycast)) {
+            self.take_pending(&anycast);
+        }
         for key in keys {
             if let Some(binding) = self.cache.remove(&key) {
                 let report = Report::info("binding-removed").anycast(key.0).care_of(binding.care_of);
@@ -223,7 +230,7 @@ impl Haa {
     /// When `handle_timeout` must be called, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
-        let probe = self.pending.values().map(|pending| (pending.until, "duplicate address detection")).min();
+        let probe = self.probes.first().map(|(until, _)| (*until, "duplicate address detection"));
         [expiry, probe].into_iter().flatten().min()
     }
 
@@ -240,6 +247,17 @@ impl Haa {
     /// Stores `binding` without any message or action: for benchmarks and simulations that need a full cache.
     pub fn preload(&mut self, binding: Binding) {
         self.cache.insert(binding);
+    }
+
+    fn take_pending(&mut self, anycast: &Ipv6Addr) -> Option<Pending> {
+        let pending = self.pending.remove(anycast)?;
+        self.probes.remove(&(pending.until, *anycast));
+        Some(pending)
+    }
+
+    /// True for the address that dynamic home agent address discovery asks (RFC 3775 10.5.1).
+    fn is_home_agents_anycast(&self, address: &Ipv6Addr) -> bool {
+        self.config.home_prefixes.iter().any(|prefix| home_link::home_agents_anycast(prefix) == *address)
     }
 
     fn handle_mobility(&mut self, now: Instant, packet: &Packet<'_>) {
@@ -294,7 +312,11 @@ impl Haa {
         if !is_routable_unicast(&source) || !is_routable_unicast(&care_of) {
             return silent("the care-of address is not a routable unicast address", "RFC 3775 6.1.7");
         }
-        if care_of != home_address && self.cache.binds(&care_of) {
+        if self.is_home_agents_anycast(&packet.header.destination) {
+            return silent("a Binding Update to the home agents' anycast address", "RFC 3775 10.3.1");
+        }
+        let bound = self.cache.binds(&care_of) || self.pending.contains_key(&care_of);
+        if care_of == packet.header.destination || (care_of != home_address && bound) {
             return silent("the care-of address is itself a bound anycast address", "RFC 3775 6.1.7");
         }
         if care_of != home_address && home_address == source {
@@ -318,7 +340,12 @@ impl Haa {
     /// Decides a Binding Update (RFC 3775 9.5.1, 10.3.1, 10.3.2); every path from here is acknowledged.
     fn handle_update(&mut self, now: Instant, update: Update) {
         let key = (update.answered.home_address, update.answered.own);
-        if let Some(stored) = self.cache.stale(&key, update.sequence) {
+        // An address that is still being probed has a last accepted number too.
+        let waiting = self.pending.get(&key.0).filter(|pending| pending.binding.key() == key);
+        let waited_for = waiting.map(|pending| pending.binding.sequence);
+        let leaves = update.lifetime == Lifetime::ZERO || update.care_of == update.answered.home_address;
+        let stale_while_probing = waited_for.filter(|stored| leaves && !is_newer(update.sequence, *stored));
+        if let Some(stored) = self.cache.stale(&key, update.sequence).or(stale_while_probing) {
             return self.reject(
                 &update,
                 Status::SEQUENCE_OUT_OF_WINDOW,
@@ -338,7 +365,7 @@ impl Haa {
                 "RFC 3775 9.5.1",
             );
         }
-        if update.lifetime == Lifetime::ZERO || update.care_of == update.answered.home_address {
+        if leaves {
             return self.deregister(&update);
         }
         let home_address = update.answered.home_address;
@@ -351,7 +378,8 @@ impl Haa {
             );
         }
         let served = self.config.anycast.is_empty() || self.config.anycast.contains(&home_address);
-        if !served || home_address == self.config.agent {
+        let own = home_address == self.config.agent || self.is_home_agents_anycast(&home_address);
+        if !served || own {
             return reject(
                 self,
                 Status::ADMINISTRATIVELY_PROHIBITED,
@@ -360,7 +388,8 @@ impl Haa {
             );
         }
         let known = self.cache.get(&key).is_some();
-        if !known && (self.cache.is_full() || self.pending.len() >= self.config.max_bindings) {
+        let held = self.cache.len() + self.pending.len();
+        if !known && waited_for.is_none() && held >= self.config.max_bindings {
             return reject(
                 self,
                 Status::INSUFFICIENT_RESOURCES,
@@ -399,6 +428,7 @@ impl Haa {
                 self.report(Report::debug("duplicate-address-detection").anycast(anycast));
                 self.actions.push_back(Action::Send(home_link::duplicate_address_probe(anycast)));
                 let until = now + DUPLICATE_ADDRESS_WAIT;
+                self.probes.insert((until, anycast));
                 self.pending.insert(anycast, Pending { binding, answered, until });
             }
         }
@@ -409,6 +439,7 @@ impl Haa {
     fn accept(&mut self, now: Instant, mut binding: Binding, answered: Answered) {
         binding.expires = now + binding.lifetime.duration();
         let Binding { home_address: anycast, own_address: agent, care_of, sequence, lifetime, .. } = binding;
+        let captured = self.cache.binds(&anycast);
         let previous = self.cache.insert(binding);
         let moved_from = previous.as_ref().map(|old| old.care_of);
         if moved_from != Some(care_of) {
@@ -420,7 +451,7 @@ impl Haa {
                 self.actions.push_back(Action::InstallRule(rule));
             }
         }
-        if moved_from.is_none() {
+        if !captured {
             self.actions.push_back(Action::CaptureAddress(anycast));
             let source = self.config.link_local.unwrap_or(self.config.agent);
             self.actions.push_back(Action::Send(home_link::unsolicited_advertisement(
@@ -444,7 +475,7 @@ impl Haa {
     /// De-registration (RFC 3775 10.3.2).
     fn deregister(&mut self, update: &Update) {
         let anycast = update.answered.home_address;
-        self.pending.remove(&anycast);
+        self.take_pending(&anycast);
         let Some(binding) = self.cache.remove(&(anycast, update.answered.own)) else {
             self.counters.count("binding-update.refused.133");
             self.report(
@@ -480,12 +511,22 @@ impl Haa {
 
     fn withdraw(&mut self, binding: &Binding) {
         let anycast = binding.home_address;
-        for key in [
-            RuleKey::of(RuleKind::TunnelToResponder, anycast),
-            RuleKey::of(RuleKind::TunnelFromResponder, anycast),
-            RuleKey::between(RuleKind::HomeAddressIn, anycast, binding.own_address),
-        ] {
-            self.actions.push_back(Action::RemoveRule(key));
+        let own = RuleKey::between(RuleKind::HomeAddressIn, anycast, binding.own_address);
+        self.actions.push_back(Action::RemoveRule(own));
+        // A responder may also be registered at another address of this agent (RFC 3775 9.1): then that binding
+        // has the tunnel from now on.
+        if let Some(other) = self.cache.of(&anycast) {
+            let (agent, care_of) = (other.own_address, other.care_of);
+            for rule in [
+                Rule::TunnelToResponder { anycast, agent, care_of },
+                Rule::TunnelFromResponder { anycast, agent, care_of },
+            ] {
+                self.actions.push_back(Action::InstallRule(rule));
+            }
+            return;
+        }
+        for kind in [RuleKind::TunnelToResponder, RuleKind::TunnelFromResponder] {
+            self.actions.push_back(Action::RemoveRule(RuleKey::of(kind, anycast)));
         }
         self.actions.push_back(Action::ReleaseAddress(anycast));
     }
@@ -556,8 +597,7 @@ impl Haa {
     /// Dynamic Home Agent Address Discovery (RFC 3775 10.5.1): the reply comes from the unicast address.
     fn answer_discovery(&mut self, packet: &Packet<'_>, identifier: u16) {
         let asked = packet.header.destination;
-        let ours = self.config.home_prefixes.iter().any(|p| home_link::home_agents_anycast(p) == asked);
-        if !ours || !is_routable_unicast(&packet.header.source) {
+        if !self.is_home_agents_anycast(&asked) || !is_routable_unicast(&packet.header.source) {
             return self.counters.count("dhaad.ignored");
         }
         self.counters.count("dhaad.answered");
@@ -574,8 +614,12 @@ impl Haa {
 
     /// While an address is probed, any sign of it on the link means status 134 (RFC 3775 10.3.1, RFC 4862 5.4).
     fn handle_neighbor_discovery(&mut self, packet: &Packet<'_>, message: &Icmpv6Message) {
+        // Whoever is not on the link cannot send with this hop limit (RFC 4861 7.1), and has no say.
+        if packet.header.hop_limit != NEIGHBOR_DISCOVERY_HOP_LIMIT {
+            return self.counters.count("neighbor-discovery.off-link");
+        }
         let Some(target) = home_link::conflicts_with(&packet.header.source, message) else { return };
-        let Some(pending) = self.pending.remove(&target) else { return };
+        let Some(pending) = self.take_pending(&target) else { return };
         let update = Update {
             answered: pending.answered,
             care_of: pending.binding.care_of,
@@ -595,8 +639,8 @@ impl Haa {
 
     /// An error about one of our tunnel packets becomes an error about the packet inside (RFC 2473 8).
     fn relay(&mut self, now: Instant, packet: &Packet<'_>) {
-        if packet.header.destination != self.config.agent {
-            return;
+        if packet.header.destination != self.config.agent || !self.quotes_my_tunnel(packet) {
+            return self.counters.count("tunnel-error.ignored");
         }
         let Some(error) = relay_error(packet.bytes, &self.config.agent) else {
             return self.counters.count("tunnel-error.ignored");
@@ -605,6 +649,14 @@ impl Haa {
             self.counters.count("tunnel-error.relayed");
             self.actions.push_back(Action::Send(error));
         }
+    }
+
+    /// True when an ICMPv6 error quotes a packet that this agent tunnels to a bound responder.
+    fn quotes_my_tunnel(&self, packet: &Packet<'_>) -> bool {
+        let Ok(error) = Icmpv6::parse(packet.payload()) else { return false };
+        let Some(tunnel) = error.message.invoking().and_then(TunnelQuoted::of) else { return false };
+        let key = (tunnel.inner_destination, tunnel.outer_source);
+        self.cache.get(&key).is_some_and(|binding| binding.care_of == tunnel.outer_destination)
     }
 
     /// A tunnel packet that no rule took: its outer source is not the bound care-of address (RFC 3775 10.4.5).

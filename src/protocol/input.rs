@@ -86,6 +86,10 @@ pub fn receive(
 ) -> Result<MobilityHeader, Refusal> {
     let bytes = packet.payload();
     let offset = packet.upper.offset;
+    if !is_unicast(&packet.header.destination) {
+        let reason = "a Mobility Header to a group of nodes";
+        return Err(Refusal::silent("mobility.not-unicast", reason, "RFC 3775 6.1"));
+    }
     let (Some(&payload_proto), Some(&header_length), Some(&kind)) =
         (bytes.first(), bytes.get(1), bytes.get(2))
     else {
@@ -140,6 +144,33 @@ pub fn receive(
     MobilityHeader::parse(complete).map_err(|_| {
         Refusal::silent("mobility.bad-options", "a mobility option does not fit its length", "RFC 3775 6.2.1")
     })
+}
+
+/// Who a tunnel packet quoted in an ICMPv6 error was between. An error about a packet that this node never sent is
+/// somebody's forgery and is not relayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelQuoted {
+    pub outer_source: Ipv6Addr,
+    pub outer_destination: Ipv6Addr,
+    pub inner_source: Ipv6Addr,
+    pub inner_destination: Ipv6Addr,
+}
+
+impl TunnelQuoted {
+    /// Reads the quoted packet; `None` when it is no tunnel packet or does not reach the inner addresses.
+    pub fn of(invoking: &[u8]) -> Option<Self> {
+        let outer = Packet::parse_quoted(invoking).ok()?;
+        if outer.upper.protocol != next_header::IPV6 {
+            return None;
+        }
+        let inner = Ipv6Header::parse(invoking.get(outer.upper.offset..)?).ok()?;
+        Some(Self {
+            outer_source: outer.header.source,
+            outer_destination: outer.header.destination,
+            inner_source: inner.source,
+            inner_destination: inner.destination,
+        })
+    }
 }
 
 /// A unicast address that is somebody's: not multicast, not unspecified, not loopback.

@@ -15,6 +15,7 @@ pub mod haa;
 pub mod home_link;
 pub mod input;
 pub mod limits;
+pub mod pace;
 pub mod random;
 pub mod rate_limit;
 pub mod report;

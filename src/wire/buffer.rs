@@ -6,7 +6,8 @@
 pub const HEADROOM: usize = 128;
 
 /// One IPv6 packet (no link-layer header) with [`HEADROOM`] octets of free space in front.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Two are equal when their packets are, whatever the space in front.
+#[derive(Clone, Debug, Default)]
 pub struct PacketBuffer {
     storage: Vec<u8>,
     start: usize,
@@ -105,6 +106,14 @@ impl PacketBuffer {
     }
 }
 
+impl PartialEq for PacketBuffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for PacketBuffer {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +133,15 @@ mod tests {
         buffer.prepend(2).copy_from_slice(b"ab");
         assert_eq!(buffer.as_slice(), b"abxy");
         assert_eq!(buffer.len(), 4);
+    }
+
+    #[test]
+    fn truncate_cuts_the_tail_and_never_grows() {
+        let mut buffer = PacketBuffer::new(b"packetTAIL");
+        buffer.truncate(6);
+        assert_eq!(buffer.as_slice(), b"packet");
+        buffer.truncate(usize::MAX);
+        assert_eq!(buffer, PacketBuffer::from_storage(b"packet".to_vec(), 0));
     }
 
     #[test]

@@ -300,3 +300,119 @@ pub(crate) fn payload_length(bytes: &[u8]) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::destination_options::home_address_header;
+    use super::super::ipv6::packet;
+    use super::super::routing::type2_header;
+    use super::*;
+
+    fn address(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    fn header(next: u8) -> Ipv6Header {
+        Ipv6Header::new(next, 64, address("2001:db8::1"), address("2001:db8::2"))
+    }
+
+    #[test]
+    fn the_payload_length_ends_the_packet_and_missing_octets_are_truncation() {
+        let mut bytes = packet(header(next_header::UDP), &[1, 2, 3, 4]);
+        bytes.extend([0xee; 6]);
+        assert_eq!(Packet::parse(&bytes).unwrap().payload(), [1, 2, 3, 4]);
+        bytes.truncate(43);
+        assert_eq!(Packet::parse(&bytes).unwrap_err(), Error::new(ErrorKind::Truncated, 43));
+        assert_eq!(Packet::parse(&bytes[..39]).unwrap_err(), Error::new(ErrorKind::Truncated, 39));
+    }
+
+    #[test]
+    fn a_header_may_not_overrun_the_payload_length() {
+        let mut header_octets = home_address_header(next_header::UDP, &address("::7")).to_vec();
+        header_octets[1] = 3;
+        let bytes = packet(header(next_header::DESTINATION_OPTIONS), &header_octets);
+        assert_eq!(Packet::parse(&bytes).unwrap_err(), Error::new(ErrorKind::Truncated, 64));
+    }
+
+    #[test]
+    fn hop_by_hop_options_count_only_behind_the_ipv6_header() {
+        let mut payload = vec![next_header::HOP_BY_HOP, 0, 1, 4, 0, 0, 0, 0];
+        payload.extend([next_header::UDP, 0, 1, 4, 0, 0, 0, 0]);
+        let bytes = packet(header(next_header::DESTINATION_OPTIONS), &payload);
+        let upper = Packet::parse(&bytes).unwrap().upper;
+        assert_eq!(upper, Upper { protocol: next_header::HOP_BY_HOP, next_header_offset: 40, offset: 48 });
+    }
+
+    #[test]
+    fn the_first_home_address_counts_and_a_second_is_noted() {
+        let mut payload = home_address_header(next_header::DESTINATION_OPTIONS, &address("::a")).to_vec();
+        payload.extend(home_address_header(next_header::NO_NEXT_HEADER, &address("::b")));
+        let bytes = packet(header(next_header::DESTINATION_OPTIONS), &payload);
+        let found = Packet::parse(&bytes).unwrap();
+        assert_eq!((found.final_source(), found.duplicate_home_address), (address("::a"), true));
+        assert_eq!(found.home_address.unwrap().option_offset, 46);
+    }
+
+    #[test]
+    fn a_home_address_of_wrong_length_points_to_its_length() {
+        let mut payload = home_address_header(next_header::NO_NEXT_HEADER, &address("::a"));
+        payload[7] = 15;
+        let bytes = packet(header(next_header::DESTINATION_OPTIONS), &payload);
+        assert_eq!(Packet::parse(&bytes).unwrap_err(), Error::new(ErrorKind::BadOptionLength, 47));
+    }
+
+    #[test]
+    fn a_type_2_routing_header_is_judged_by_length_segments_and_number() {
+        let parse = |payload: &[u8]| {
+            let bytes = packet(header(next_header::ROUTING), payload);
+            let packet = Packet::parse(&bytes).unwrap();
+            (
+                packet.routing2.map(|found| found.segments_left),
+                packet.routing2_malformed,
+                packet.final_destination(),
+            )
+        };
+        let good = type2_header(next_header::NO_NEXT_HEADER, &address("::a"));
+        assert_eq!(parse(&good), (Some(1), false, address("::a")));
+        let used = {
+            let mut used = good;
+            used[3] = 0;
+            used
+        };
+        assert_eq!(parse(&used), (Some(0), false, address("2001:db8::2")));
+        let greedy = {
+            let mut greedy = good;
+            greedy[3] = 2;
+            greedy
+        };
+        assert_eq!(parse(&greedy), (None, true, address("2001:db8::2")));
+        let mut long = good.to_vec();
+        long[1] = 4;
+        long.extend([0; 16]);
+        assert_eq!(parse(&long), (None, true, address("2001:db8::2")));
+        let short = [next_header::NO_NEXT_HEADER, 0, TYPE2, 1, 0, 0, 0, 0];
+        assert_eq!(parse(&short), (None, true, address("2001:db8::2")));
+        let mut twice = type2_header(next_header::ROUTING, &address("::a")).to_vec();
+        twice.extend(type2_header(next_header::NO_NEXT_HEADER, &address("::b")));
+        assert_eq!(parse(&twice), (Some(1), true, address("::a")));
+        let other = {
+            let mut other = good;
+            other[2] = 0;
+            other
+        };
+        assert_eq!(parse(&other), (None, false, address("2001:db8::2")));
+    }
+
+    #[test]
+    fn an_authentication_header_counts_in_units_of_four_octets() {
+        let mut payload = vec![next_header::UDP, 4];
+        payload.extend([0; 22]);
+        payload.extend([9, 9]);
+        let bytes = packet(header(next_header::AUTHENTICATION), &payload);
+        let found = Packet::parse(&bytes).unwrap();
+        assert_eq!(
+            (found.upper.protocol, found.upper.offset, found.payload()),
+            (next_header::UDP, 64, &[9, 9][..])
+        );
+    }
+}

@@ -37,7 +37,12 @@ pub enum DestinationOption {
 }
 
 impl DestinationOption {
-    fn from_tlv(option: Tlv<'_>) -> Result<Self> {
+    /// True for Pad1 and PadN.
+    pub fn is_padding(&self) -> bool {
+        matches!(self, Self::Pad1 | Self::PadN(_))
+    }
+
+    pub(crate) fn from_tlv(option: Tlv<'_>) -> Result<Self> {
         let data = option.data;
         Ok(match option.kind {
             PAD1 => Self::Pad1,
@@ -129,4 +134,30 @@ pub fn home_address_header(next_header: u8, home_address: &Ipv6Addr) -> [u8; HOM
     out[..8].copy_from_slice(&[next_header, 2, PADN, 2, 0, 0, HOME_ADDRESS_OPTION, 16]);
     out[8..].copy_from_slice(&home_address.octets());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_do_not_fit_are_left_out() {
+        let options = vec![DestinationOption::PadN(vec![0; 255]); 8];
+        let bytes = DestinationOptions { next_header: 59, options }.emit();
+        let (parsed, length) = DestinationOptions::parse(&bytes).unwrap();
+        assert_eq!((parsed.options.len(), length, bytes.len()), (8, 1808, 1808));
+    }
+
+    #[test]
+    fn the_home_address_stands_at_8n_plus_6() {
+        let bytes = home_address_header(135, &Ipv6Addr::LOCALHOST);
+        assert_eq!(bytes[..8], [135, 2, 1, 2, 0, 0, 201, 16]);
+        assert_eq!(bytes[8..], Ipv6Addr::LOCALHOST.octets());
+    }
+
+    #[test]
+    fn an_option_that_overruns_its_header_points_to_its_length() {
+        let error = DestinationOptions::parse(&[59, 0, 0, 0, 7, 3, 0, 0, 0, 0]).unwrap_err();
+        assert_eq!(error, Error::new(ErrorKind::BadOptionLength, 5));
+    }
 }

@@ -5,6 +5,7 @@
 pub mod buffer;
 pub mod chain;
 pub mod destination_options;
+pub mod dissect;
 pub mod icmpv6;
 pub mod ipv6;
 pub mod mobility;

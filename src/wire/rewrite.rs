@@ -184,3 +184,165 @@ fn set_address(packet: &mut PacketBuffer, offset: usize, address: &Ipv6Addr) {
         field.copy_from_slice(&address.octets());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::ipv6::{Ipv6Header, packet};
+    use super::*;
+
+    const HOP_BY_HOP: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
+    const DESTINATION: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
+    const FRAGMENT: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 9];
+    const AUTHENTICATION: [u8; 16] = [0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 2, 3, 4];
+
+    /// A header's protocol number and its octets.
+    type Header<'a> = (u8, &'a [u8]);
+
+    fn address(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    /// A packet of these headers, which are linked here, and four octets of UDP.
+    fn chain(headers: &[Header<'_>]) -> PacketBuffer {
+        let kinds = headers.iter().map(|(kind, _)| *kind).skip(1).chain([next_header::UDP]);
+        let mut payload = Vec::new();
+        for ((_, octets), next) in headers.iter().zip(kinds) {
+            payload.push(next);
+            payload.extend(octets.iter().skip(1));
+        }
+        payload.extend([15, 160, 0, 53]);
+        let first = headers.first().map_or(next_header::UDP, |(kind, _)| *kind);
+        let header = Ipv6Header::new(first, 64, address("2001:db8::a"), address("2001:db8::b"));
+        PacketBuffer::new(&packet(header, &payload))
+    }
+
+    fn kinds(packet: &PacketBuffer) -> Vec<u8> {
+        let packet = Packet::parse(packet.as_slice()).unwrap();
+        let upper = packet.upper.protocol;
+        packet.headers.iter().map(|header| header.kind).chain([upper]).collect()
+    }
+
+    #[test]
+    fn the_home_address_option_follows_routing_and_precedes_fragment_and_authentication() {
+        use next_header::{AUTHENTICATION as AH, DESTINATION_OPTIONS as DST, HOP_BY_HOP as HBH, UDP};
+        use next_header::{FRAGMENT as FRAG, ROUTING as RTH};
+        let used = type2_header(0, &address("::1"));
+        let cases: [(&[Header<'_>], &[u8], usize); 5] = [
+            (&[], &[DST, UDP], 40),
+            (&[(HBH, &HOP_BY_HOP)], &[HBH, DST, UDP], 48),
+            (&[(DST, &DESTINATION), (RTH, &used)], &[DST, RTH, DST, UDP], 72),
+            (&[(FRAG, &FRAGMENT), (AH, &AUTHENTICATION)], &[DST, FRAG, AH, UDP], 40),
+            (&[(HBH, &HOP_BY_HOP), (DST, &DESTINATION)], &[HBH, DST, DST, UDP], 48),
+        ];
+        for (headers, expected, place) in cases {
+            let mut buffer = chain(headers);
+            insert_home_address(&mut buffer, &address("2001:db8::c")).unwrap();
+            assert_eq!(kinds(&buffer), expected);
+            let found = Packet::parse(buffer.as_slice()).unwrap().home_address.unwrap();
+            assert_eq!((found.header_offset, found.address), (place, address("2001:db8::a")));
+            assert_eq!(strip_home_address(&mut buffer), Ok(address("2001:db8::c")));
+            assert_eq!(buffer, chain(headers));
+        }
+    }
+
+    #[test]
+    fn the_type_2_routing_header_follows_hop_by_hop_and_precedes_the_home_address_option() {
+        use next_header::{DESTINATION_OPTIONS as DST, HOP_BY_HOP as HBH, ROUTING as RTH, UDP};
+        let mut buffer = chain(&[(HBH, &HOP_BY_HOP)]);
+        insert_home_address(&mut buffer, &address("2001:db8::c")).unwrap();
+        insert_routing2(&mut buffer, &address("2001:db8::d")).unwrap();
+        assert_eq!(kinds(&buffer), [HBH, RTH, DST, UDP]);
+        let packet = Packet::parse(buffer.as_slice()).unwrap();
+        assert_eq!(packet.final_source(), address("2001:db8::a"));
+        assert_eq!(packet.final_destination(), address("2001:db8::b"));
+        assert_eq!(packet.header.destination, address("2001:db8::d"));
+    }
+
+    #[test]
+    fn a_second_routing_header_is_refused_while_the_first_has_segments_left() {
+        let mut buffer = chain(&[]);
+        insert_routing2(&mut buffer, &address("2001:db8::d")).unwrap();
+        let before = buffer.clone();
+        let error = insert_routing2(&mut buffer, &address("2001:db8::e")).unwrap_err();
+        assert_eq!(error, Error::new(ErrorKind::RoutingPresent, 40));
+        assert_eq!(buffer, before);
+
+        let used: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 0];
+        let mut buffer = chain(&[(next_header::ROUTING, &used)]);
+        insert_routing2(&mut buffer, &address("2001:db8::e")).unwrap();
+        assert_eq!(kinds(&buffer), [next_header::ROUTING, next_header::ROUTING, next_header::UDP]);
+    }
+
+    #[test]
+    fn the_hop_limit_is_spent_by_the_segment_and_never_reaches_zero() {
+        for (hop_limit, expected) in [(2, Ok(1)), (1, Err(())), (0, Err(()))] {
+            let mut buffer = chain(&[]);
+            insert_routing2(&mut buffer, &address("2001:db8::d")).unwrap();
+            set_octet(&mut buffer, HOP_LIMIT_OFFSET, hop_limit);
+            let before = buffer.clone();
+            match (strip_routing2(&mut buffer), expected) {
+                (Ok(care_of), Ok(left)) => {
+                    assert_eq!(care_of, address("2001:db8::d"));
+                    assert_eq!(Packet::parse(buffer.as_slice()).unwrap().header.hop_limit, left);
+                }
+                (Err(error), Err(())) => {
+                    assert_eq!(error, Error::new(ErrorKind::HopLimitExceeded, 7));
+                    assert_eq!(buffer, before);
+                }
+                other => panic!("hop limit {hop_limit}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_with_other_options_stays_and_its_home_address_becomes_padding() {
+        let mut header = home_address_header(0, &address("2001:db8::f")).to_vec();
+        header[1] = 3;
+        // An option that a node may skip (RFC 8200 section 4.2), after the home address.
+        header.extend([0x1e, 6, 1, 2, 3, 4, 5, 6]);
+        let mut buffer = chain(&[(next_header::DESTINATION_OPTIONS, &header)]);
+        let length = buffer.len();
+        assert_eq!(strip_home_address(&mut buffer), Ok(address("2001:db8::a")));
+        assert_eq!(buffer.len(), length);
+        let packet = Packet::parse(buffer.as_slice()).unwrap();
+        assert_eq!((packet.header.source, packet.home_address), (address("2001:db8::f"), None));
+        let mut expected = vec![PADN, 2, 0, 0, PADN, 16];
+        expected.extend([0; 16]);
+        expected.extend([0x1e, 6, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(&buffer.as_slice()[42..72], expected);
+    }
+
+    #[test]
+    fn of_two_home_addresses_the_first_is_taken_and_the_second_stays() {
+        let mut header = home_address_header(0, &address("2001:db8::e")).to_vec();
+        header[1] = 5;
+        header.extend([PADN, 4, 0, 0, 0, 0]);
+        header.extend(&home_address_header(0, &address("2001:db8::f"))[6..]);
+        let mut buffer = chain(&[(next_header::DESTINATION_OPTIONS, &header)]);
+        assert_eq!(strip_home_address(&mut buffer), Ok(address("2001:db8::a")));
+        let packet = Packet::parse(buffer.as_slice()).unwrap();
+        assert_eq!(packet.header.source, address("2001:db8::e"));
+        assert_eq!(packet.home_address.unwrap().address, address("2001:db8::f"));
+        assert!(!packet.duplicate_home_address);
+    }
+
+    #[test]
+    fn nothing_to_strip_is_an_error_that_changes_nothing() {
+        let mut buffer = chain(&[]);
+        let before = buffer.clone();
+        assert_eq!(strip_home_address(&mut buffer).unwrap_err().kind, ErrorKind::NoHomeAddress);
+        assert_eq!(strip_routing2(&mut buffer).unwrap_err().kind, ErrorKind::NoRouting2);
+        assert_eq!(buffer, before);
+    }
+
+    #[test]
+    fn a_packet_that_would_outgrow_its_length_field_is_refused() {
+        let header = Ipv6Header::new(next_header::UDP, 64, address("2001:db8::a"), address("2001:db8::b"));
+        let octets = packet(header, &vec![0; 65_535 - 23]);
+        let mut buffer = PacketBuffer::new(&octets);
+        let error = insert_home_address(&mut buffer, &address("2001:db8::c")).unwrap_err();
+        assert_eq!(error, Error::new(ErrorKind::TooLong, 4));
+        assert_eq!(buffer.as_slice(), octets);
+    }
+}

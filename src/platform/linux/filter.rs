@@ -6,7 +6,7 @@ use super::super::{
     error::{Error, Trying},
     intake::{Intake, Steal},
 };
-use socket2::SockFilter;
+use libc::sock_filter;
 use std::{
     collections::HashSet,
     fmt::Write as _,
@@ -72,7 +72,7 @@ impl Filter {
     }
 
     /// The program for a packet socket whose frames begin with `link_header` octets of link-layer header.
-    pub fn program(&self, link_header: usize) -> Vec<SockFilter> {
+    pub fn program(&self, link_header: usize) -> Vec<sock_filter> {
         let mut blocks = Blocks { code: Vec::new(), link_header };
         blocks.ipv6_or_reject();
         for (next_header, source, destination) in &self.stolen {
@@ -194,7 +194,7 @@ fn run_nft(input: &str) -> Result<(), Error> {
 /// A classic BPF program under construction. Every block either accepts the packet or falls through to
 /// the next block, so that no jump is longer than a block.
 struct Blocks {
-    code: Vec<SockFilter>,
+    code: Vec<sock_filter>,
     link_header: usize,
 }
 
@@ -211,7 +211,7 @@ const WHOLE_PACKET: u32 = 0x4_0000;
 
 impl Blocks {
     fn push(&mut self, code: u16, if_true: u8, if_false: u8, operand: u32) {
-        self.code.push(SockFilter::new(code, if_true, if_false, operand));
+        self.code.push(sock_filter { code, jt: if_true, jf: if_false, k: operand });
     }
 
     /// An octet offset in the IPv6 packet as an offset in the frame.
@@ -277,5 +277,111 @@ impl Blocks {
             self.push(LOAD_WORD, 0, 0, self.offset(*at));
             self.push(JUMP_EQUAL, 0, left, *word);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address(number: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, number / 7, 0, number % 3, 0, number)
+    }
+
+    /// What the kernel's interpreter says about an IPv6 frame: true when it is accepted.
+    fn accepts(program: &[sock_filter], frame: &[u8]) -> bool {
+        let (mut accumulator, mut at) = (0_u32, 0);
+        loop {
+            let step = program[at];
+            at += 1;
+            let offset = step.k as usize;
+            let jump = |condition| usize::from(if condition { step.jt } else { step.jf });
+            match step.code {
+                LOAD_WORD if step.k == PACKET_PROTOCOL => accumulator = libc::ETH_P_IPV6.cast_unsigned(),
+                LOAD_WORD => match frame.get(offset..offset + 4) {
+                    Some(word) => accumulator = u32::from_be_bytes(word.try_into().expect("4 octets")),
+                    None => return false,
+                },
+                LOAD_OCTET => match frame.get(offset) {
+                    Some(octet) => accumulator = u32::from(*octet),
+                    None => return false,
+                },
+                JUMP_EQUAL => at += jump(accumulator == step.k),
+                JUMP_GREATER => at += jump(accumulator > step.k),
+                JUMP_NOT_LESS => at += jump(accumulator >= step.k),
+                RETURN => return step.k != 0,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    fn class() -> impl Strategy<Value = Steal> {
+        (0..4_u8, prop::option::of(0..9_u16), 0..9_u16).prop_map(|(kind, source, to)| {
+            let destination = address(to);
+            match kind {
+                0 => Steal::Tunnel { source: source.map(address), destination },
+                1 => Steal::MobilityHeader { destination },
+                2 => Steal::DestinationOptions { destination },
+                _ => Steal::RoutingHeader { destination },
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_program_and_the_classification_agree(
+            classes in prop::collection::vec(class(), 0..40),
+            tapped in prop::collection::vec(0..9_u16, 0..4),
+            neighbor_discovery: bool,
+            link_header in prop::sample::select(vec![0_usize, 14]),
+            packets in prop::collection::vec(
+                (
+                    prop::sample::select(vec![41_u8, 43, 58, 60, 135, 6]),
+                    0..9_u16,
+                    0..9_u16,
+                    prop::sample::select(vec![0_u8, 1, 4, 5, 128, 134, 135, 136, 137, 143, 144, 147, 148, 255]),
+                    30..48_usize,
+                ),
+                30,
+            ),
+        ) {
+            let mut filter = Filter::default();
+            filter.set_stolen(&classes);
+            filter.set_tapped(&tapped.into_iter().map(address).collect::<Vec<_>>(), neighbor_discovery);
+            let program = filter.program(link_header);
+            prop_assert!(program.len() <= LONGEST_PROGRAM);
+            for (next_header, source, destination, kind, length) in packets {
+                let mut packet = vec![0x60, 0, 0, 8, 0, 0, next_header, 64];
+                packet.extend(address(source).octets());
+                packet.extend(address(destination).octets());
+                packet.extend([kind, 0, 0, 0, 0, 0, 0, 0]);
+                packet.truncate(length);
+                let frame = [vec![0xee; link_header], packet.clone()].concat();
+                prop_assert_eq!(accepts(&program, &frame), filter.classify(&packet).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_classes_make_a_coarse_program_that_still_fits() {
+        let classes: Vec<_> = (0..5000)
+            .map(|number| Steal::Tunnel { source: Some(address(number)), destination: address(1) })
+            .collect();
+        let mut filter = Filter::default();
+        filter.set_stolen(&classes);
+        let program = filter.program(14);
+        assert!(program.len() < 40, "{}", program.len());
+        let mut packet = vec![0x60, 0, 0, 0, 0, 0, 41, 64];
+        packet.extend(address(4999).octets());
+        packet.extend(address(1).octets());
+        let frame = [vec![0; 14], packet.clone()].concat();
+        assert!(accepts(&program, &frame));
+        assert_eq!(filter.classify(&packet), Some(Intake::Steal));
+    }
+
+    #[test]
+    fn a_table_name_is_a_name_to_nft_whatever_the_node_is_called() {
+        assert_eq!(table_name("haa-eth0.5 \"; flush ruleset"), "mga_haa_eth0_5____flush_ruleset");
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::wire::buffer::HEADROOM;
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockFilter, Socket, Type};
 use std::{
     io::{self, IoSliceMut},
     os::fd::{AsFd, BorrowedFd},
@@ -36,7 +36,7 @@ impl LinkIntake {
     pub fn open(index: u32, link_header: usize) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
-        socket.attach_filter(&Filter::default().program(link_header))?;
+        attach(&socket, &Filter::default(), link_header)?;
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
         let fd = socket.as_fd();
         sys::set_option(fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
@@ -47,7 +47,7 @@ impl LinkIntake {
 
     /// Receives what `filter` lets through from now on.
     pub fn set_filter(&mut self, filter: &Filter) -> io::Result<()> {
-        self.socket.attach_filter(&filter.program(self.link_header))
+        attach(&self.socket, filter, self.link_header)
     }
 
     /// Readable when packets wait.
@@ -76,7 +76,7 @@ impl LinkIntake {
         }
         let count = match sys::receive_batch(self.socket.as_fd(), &mut parts, &mut lengths) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((0, 0)),
-            // Told once when the interface goes down; the socket works again when it comes up.
+            // Said once when the interface goes down; the socket lives on when it comes up again.
             Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => return Ok((0, 0)),
             result => result?,
         };
@@ -103,4 +103,12 @@ impl LinkIntake {
         }
         Ok((into.len() - before, malformed))
     }
+}
+
+/// Makes `filter` the socket's own, in one step.
+fn attach(socket: &Socket, filter: &Filter, link_header: usize) -> io::Result<()> {
+    let program = filter.program(link_header);
+    let program: Vec<_> =
+        program.iter().map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k)).collect();
+    socket.attach_filter(&program)
 }

@@ -33,6 +33,8 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixDatagram,
     },
+    thread,
+    time::{Duration, Instant},
 };
 use tunnel::Tunnel;
 
@@ -46,6 +48,8 @@ const RULE_PRIORITY_BASE: u32 = 16_384;
 const TUNNEL_OVERHEAD: u32 = 40;
 /// The least MTU an IPv6 link may have (RFC 8200 section 5).
 const LEAST_MTU: u32 = 1280;
+/// How long the kernel may take to make a new address its own.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
 /// Octets by which a packet buffer is larger than the link's MTU, for headers we add.
 const BUFFER_SLACK: usize = 512;
 
@@ -313,7 +317,8 @@ impl Host {
             }
             let rule = self.rule(Some(address), None);
             self.changes.make(Undo::Rule(rule.clone()), |netlink| netlink.add_rule(&rule).trying(what))?;
-            self.changes.netlink.add_address(device, address).trying(what)
+            self.changes.netlink.add_address(device, address).trying(what)?;
+            wait_until_local(address).trying(what)
         })();
         if result.is_err() {
             // The first error is the one that explains.
@@ -462,7 +467,28 @@ impl Host {
     pub fn take_changes(&mut self) -> bool {
         // A broken event socket must not hide changes: look again rather than never.
         let now = self.events.take().unwrap_or(true);
-        std::mem::take(&mut self.changed) | now
+        let changed = std::mem::take(&mut self.changed) | now;
+        if changed && let Err(error) = self.answer_again() {
+            tracing::warn!(%error, "the addresses owned are not answered for");
+        }
+        changed
+    }
+
+    /// Has the kernel answer for the owned addresses again: it forgets them when the interface goes down.
+    fn answer_again(&mut self) -> Result<(), Error> {
+        let index = self.interface.index;
+        let proxied =
+            self.changes.netlink.proxied(index).trying(|| "list the proxied neighbors".to_owned())?;
+        for &address in self.owned.iter().filter(|address| !proxied.contains(address)) {
+            let what = || format!("answer for {address} again");
+            let undo = Undo::Proxied { interface: index, address };
+            if self.changes.in_force(&undo) {
+                self.changes.netlink.add_proxied(index, address).trying(what)?;
+            } else {
+                self.changes.make(undo, |netlink| netlink.add_proxied(index, address).trying(what))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back every change of the system and removes the journal. Dropping does the same, but can
@@ -485,6 +511,26 @@ impl Host {
     fn rule(&self, source: Option<Ipv6Addr>, destination: Option<Ipv6Addr>) -> Rule {
         let priority = RULE_PRIORITY_BASE + self.interface.index % 1024;
         Rule { priority, table: self.table(), unless_marked: MARK, source, destination }
+    }
+}
+
+/// Waits until packets to `address` are this host's: the kernel acknowledges a new address before a worker of
+/// its own has put it into the routing table.
+fn wait_until_local(address: Ipv6Addr) -> io::Result<()> {
+    let end = Instant::now() + ADDRESS_PATIENCE;
+    loop {
+        // Only towards itself does an address that is out of favour become the source.
+        let local = match sender::probe(address, 0)? {
+            Some(socket) => socket.local_addr()?.as_socket_ipv6().map(|local| *local.ip()),
+            None => None,
+        };
+        if local == Some(address) {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

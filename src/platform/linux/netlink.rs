@@ -49,7 +49,12 @@ pub struct Rule {
     pub destination: Option<Ipv6Addr>,
 }
 
-/// A route into a device; to everywhere when there is no destination, else to that one address.
+/// Stands for whoever is at the far end of the tunnel device. With a gateway the kernel keeps one neighbour
+/// for the device instead of one for every destination: its table is small (1024) and shared by all
+/// namespaces.
+const FAR_END: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// A route into the tunnel device; to everywhere when there is no destination, else to that one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub table: u32,
@@ -265,6 +270,7 @@ fn route_message(route: &Route) -> RouteMessage {
     message.header.kind = RouteType::Unicast;
     message.attributes.push(RouteAttribute::Table(route.table));
     message.attributes.push(RouteAttribute::Oif(route.device));
+    message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet6(FAR_END)));
     if let Some(destination) = route.destination {
         message.header.destination_prefix_length = 128;
         message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(destination)));

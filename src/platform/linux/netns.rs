@@ -95,13 +95,20 @@ impl NetworkNamespace {
         self.run(|| changes::write_parameter(key, value))?.trying(|| format!("set {key} in {}", self.name))
     }
 
-    /// Gives an interface an address at once, without duplicate address detection.
+    /// Gives an interface, which must be up, an address without duplicate address detection; packets to it
+    /// are accepted from now on.
     ///
     /// # Errors
     /// What `ip` says.
     pub fn add_address(&self, interface: &str, address: Ipv6Addr, prefix_length: u8) -> Result<(), Error> {
-        let address = format!("{address}/{prefix_length}");
-        self.ip(&["addr", "add", &address, "dev", interface, "nodad"]).map(drop)
+        let with_length = format!("{address}/{prefix_length}");
+        self.ip(&["addr", "add", &with_length, "dev", interface, "nodad"])?;
+        if address.is_unicast_link_local() {
+            return Ok(());
+        }
+        // The kernel acknowledges before a worker of its own has made the address local.
+        self.run(|| super::wait_until_local(address))?
+            .trying(|| format!("make {address} an address of {}", self.name))
     }
 
     /// Sets the default route.

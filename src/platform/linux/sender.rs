@@ -42,7 +42,6 @@ impl Sender {
     /// Sends all packets and drains them into the pool, except for those that failed.
     pub fn send(&self, packets: &mut Vec<PacketBuffer>, pool: &mut Pool) -> SendReport {
         let mut report = SendReport::default();
-        // From the end, so that taking the batch away moves nothing; within a batch in order.
         let mut rest = packets.as_slice();
         let mut refused = Vec::new();
         let mut done = 0;

@@ -10,14 +10,15 @@ use serde::Serialize;
 use super::{IDLE, update_packet};
 use crate::protocol::auth::seal::{SealKey, is_sealed_by, seal};
 use crate::protocol::auth::tokens::binding_management_key;
-use crate::protocol::binding::sequence::after_out_of_window;
+use crate::protocol::binding::sequence::{after_out_of_window, is_newer};
 use crate::protocol::clock::Instant;
 use crate::protocol::limits::{
     MAX_BINDACK_TIMEOUT, MAX_RR_BINDING_LIFETIME, MAX_TOKEN_LIFETIME, PLAIN_PEER_MEMORY,
 };
+use crate::protocol::pace::Pace;
 use crate::protocol::random::Random;
 use crate::wire::mobility::{
-    BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status, UpdateFlags, align,
+    BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status, UpdateFlags, align, kind,
 };
 
 /// RFC 3775 11.8 and 12 (INITIAL_BINDACK_TIMEOUT): first wait for the answers to test messages.
@@ -26,6 +27,8 @@ const INITIAL_TEST_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_TEST_ROUNDS: u32 = 6;
 /// How long a deletion waits for its home test.
 const DELETION_WAIT: Duration = Duration::from_secs(1);
+/// A Binding Error 2 this long after a Binding Update is still an answer to it (RFC 3775 11.3.6).
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Status 135 is answered at once this many times in a row.
 const MAX_IMMEDIATE_RETRIES: u32 = 5;
 
@@ -113,6 +116,13 @@ struct Token {
     received: Instant,
 }
 
+impl Token {
+    /// True while the token may be used (RFC 3775 5.2.7).
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_since(self.received) < MAX_TOKEN_LIFETIME
+    }
+}
+
 /// One half of return routability: the cookie that waits for its test, or the token it brought.
 #[derive(Clone, Default)]
 struct Test {
@@ -155,6 +165,7 @@ pub struct CorrespondentView {
 pub struct Correspondent {
     /// When its optimised path last carried a packet, as far as the data path told.
     pub used: Instant,
+    peer: Ipv6Addr,
     home: Test,
     care_of: Test,
     testing: bool,
@@ -169,13 +180,17 @@ pub struct Correspondent {
     sequence: u16,
     key: Option<[u8; 20]>,
     immediate_retries: u32,
+    updated: Option<Instant>,
+    /// MAX_UPDATE_RATE made a message wait until `next`.
+    held: bool,
 }
 
 impl Correspondent {
     /// An initiator nothing is known about; its first Binding Update will carry `first_sequence` plus one.
-    pub fn new(now: Instant, first_sequence: u16) -> Self {
+    pub fn new(now: Instant, peer: Ipv6Addr, first_sequence: u16) -> Self {
         Self {
             used: now,
+            peer,
             home: Test::default(),
             care_of: Test::default(),
             testing: false,
@@ -190,18 +205,20 @@ impl Correspondent {
             sequence: first_sequence,
             key: None,
             immediate_retries: 0,
+            updated: None,
+            held: false,
         }
     }
 
     /// A packet went or came through the tunnel: begin return routability, unless it runs, is done or is useless.
-    pub fn tunnelled(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+    pub fn tunnelled(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
         let settled =
             self.testing || self.deleting || self.bound_until.is_some() || self.plain_until.is_some();
         if settled || self.quiet_until > now {
             return Vec::new();
         }
         self.used = now;
-        self.begin(now, random)
+        self.begin(now, random, pace)
     }
 
     /// A Home Test (RFC 3775 11.6.2); a wrong cookie is ignored.
@@ -212,11 +229,12 @@ impl Correspondent {
         token: [u8; 8],
         index: u16,
         random: &mut dyn Random,
+        pace: &mut Pace,
     ) -> Vec<Step> {
         if !self.home.answer(now, cookie, token, index) {
             return Vec::new();
         }
-        if self.deleting { self.delete(now, random) } else { self.finish(now) }
+        if self.deleting { self.delete(now, random, pace) } else { self.finish(now, pace) }
     }
 
     /// True while a Care-of Test with this cookie is waited for.
@@ -231,20 +249,20 @@ impl Correspondent {
         cookie: [u8; 8],
         token: [u8; 8],
         index: u16,
-        _random: &mut dyn Random,
+        pace: &mut Pace,
     ) -> Vec<Step> {
         if self.deleting || !self.care_of.answer(now, cookie, token, index) {
             return Vec::new();
         }
-        self.finish(now)
+        self.finish(now, pace)
     }
 
     /// The initiator asked for a refresh (RFC 3775 11.7.4); one that is running already will do.
-    pub fn refresh_requested(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+    pub fn refresh_requested(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
         if self.testing || self.deleting || self.bound_until.is_none() {
             return Vec::new();
         }
-        self.begin(now, random)
+        self.begin(now, random, pace)
     }
 
     /// Binding Error 1: the initiator has no binding (any more). The tunnel carries on, and return routability
@@ -281,24 +299,26 @@ impl Correspondent {
         sequence: u16,
         sealed: bool,
         random: &mut dyn Random,
+        pace: &mut Pace,
     ) -> Vec<Step> {
         if self.deleting || self.key.is_none() {
             return Vec::new();
         }
         match status {
-            Status::SEQUENCE_OUT_OF_WINDOW if sealed => {
+            // A number that ours is newer than answers an earlier Binding Update: the later one is under way.
+            Status::SEQUENCE_OUT_OF_WINDOW if sealed && !is_newer(self.sequence, sequence) => {
                 self.immediate_retries += 1;
                 if self.immediate_retries > MAX_IMMEDIATE_RETRIES {
                     return Vec::new();
                 }
                 self.sequence = after_out_of_window(sequence).wrapping_sub(1);
-                self.finish(now)
+                self.finish(now, pace)
             }
             Status::EXPIRED_HOME_NONCE | Status::EXPIRED_CARE_OF_NONCE | Status::EXPIRED_NONCES
                 if sequence == self.sequence && !self.testing && self.quiet_until <= now =>
             {
                 self.pause(now);
-                self.begin(now, random)
+                self.begin(now, random, pace)
             }
             refused if sealed && sequence == self.sequence && !refused.is_accepted() => {
                 self.found_plain(now, "the initiator refused the Binding Update", "RFC 3775 11.7.3")
@@ -322,26 +342,18 @@ impl Correspondent {
 
     /// Ends the binding at the initiator, if it has one: with the home token alone (RFC 3775 5.2.6, 11.7.2), asking
     /// for a new one when it is too old.
-    pub fn delete(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+    pub fn delete(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
         if self.bound_until.is_none() {
             return vec![Step::Forget];
         }
-        if let Some(home) =
-            self.home.token.filter(|token| now.saturating_since(token.received) < MAX_TOKEN_LIFETIME)
-        {
-            self.sequence = self.sequence.wrapping_add(1);
-            let key = binding_management_key(&home.value, None);
-            let update = InitiatorUpdate {
-                sequence: self.sequence,
-                home_index: home.index,
-                care_of_index: 0,
-                key,
-                delete: true,
-            };
+        if let Some(update) = self.deletion(now, pace) {
             return vec![Step::Update { update }, Step::Forget];
         }
         if self.deleting {
             return Vec::new();
+        }
+        if pace.take(now, self.peer, kind::HOME_TEST_INIT).is_err() {
+            return vec![Step::Forget];
         }
         self.deleting = true;
         self.stop_testing();
@@ -349,8 +361,29 @@ impl Correspondent {
         vec![Step::HomeTest { cookie: self.home.start(random) }]
     }
 
+    /// The tunnel is gone, and home tests with it: what the tokens at hand still allow.
+    pub fn abandon(&mut self, now: Instant, pace: &mut Pace) -> Vec<Step> {
+        let update = self.bound_until.and_then(|_| self.deletion(now, pace));
+        update.map(|update| Step::Update { update }).into_iter().chain([Step::Forget]).collect()
+    }
+
+    /// The Binding Update that deletes, if the home token is still good (RFC 3775 5.2.7).
+    fn deletion(&mut self, now: Instant, pace: &mut Pace) -> Option<InitiatorUpdate> {
+        let home = self.home.token.filter(|token| token.is_fresh(now))?;
+        pace.take(now, self.peer, kind::BINDING_UPDATE).ok()?;
+        self.sequence = self.sequence.wrapping_add(1);
+        let key = binding_management_key(&home.value, None);
+        Some(InitiatorUpdate {
+            sequence: self.sequence,
+            home_index: home.index,
+            care_of_index: 0,
+            key,
+            delete: true,
+        })
+    }
+
     /// The deadline passed.
-    pub fn timeout(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+    pub fn timeout(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
         if self.deleting || self.plain_until.is_some_and(|until| until <= now) {
             return vec![Step::Forget];
         }
@@ -369,16 +402,24 @@ impl Correspondent {
             return Vec::new();
         }
         self.next = None;
+        if std::mem::take(&mut self.held) {
+            return if self.testing { self.ask(now, false, random, pace) } else { self.finish(now, pace) };
+        }
         if self.testing {
             self.rounds += 1;
-            if self.rounds >= MAX_TEST_ROUNDS {
+            // While the binding lasts, the direct way is worth more than the tunnel, which a displaced responder
+            // does not have; so the tests go on at their slowest rate until it ends.
+            if self.rounds >= MAX_TEST_ROUNDS && self.bound_until.is_none() {
                 return self.found_plain(now, "no answer to return routability", "RFC 3775 11.8");
             }
             self.interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
-            return self.ask(now, random);
+            return self.ask(now, true, random, pace);
+        }
+        if self.bound_until.is_none() {
+            return vec![Step::Forget];
         }
         if now.saturating_since(self.used) <= IDLE {
-            return self.begin(now, random);
+            return self.begin(now, random, pace);
         }
         Vec::new()
     }
@@ -396,6 +437,27 @@ impl Correspondent {
         }
         self.bound_until = Some(now + lifetime);
         self.next = Some(now + lifetime.mul_f32(0.75));
+    }
+
+    /// True when the quoted `message` is one that this node sent and still waits for an answer to: it carries a
+    /// cookie, or a number, that nobody off the path can know (RFC 3775 11.3.5 leaves room for forgeries).
+    pub fn sent_this(&self, message: &Message) -> bool {
+        match message {
+            Message::HomeTestInit(init) => self.home.cookie == Some(init.cookie),
+            Message::CareOfTestInit(init) => self.care_of.cookie == Some(init.cookie),
+            Message::BindingUpdate(update) => self.updated.is_some() && update.sequence == self.sequence,
+            _ => false,
+        }
+    }
+
+    /// True while a Binding Error 2 can be an answer (RFC 3775 11.3.6).
+    pub fn expects_answer(&self, now: Instant) -> bool {
+        self.testing || self.updated.is_some_and(|sent| now.saturating_since(sent) < ANSWER_WAIT)
+    }
+
+    /// True while packets to the initiator go directly.
+    pub fn is_optimised(&self) -> bool {
+        self.bound_until.is_some()
     }
 
     /// True while the initiator is left alone.
@@ -416,38 +478,57 @@ impl Correspondent {
         CorrespondentView { anycast, initiator, state, sequence: self.sequence, remaining }
     }
 
-    fn begin(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
+    fn begin(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
         self.testing = true;
         self.rounds = 0;
         self.immediate_retries = 0;
         self.interval = INITIAL_TEST_TIMEOUT;
-        self.ask(now, random)
+        self.home = Test::default();
+        self.care_of = Test::default();
+        self.ask(now, true, random, pace)
     }
 
-    /// New cookies for whatever is still unanswered (RFC 3775 11.8: a retransmission has a cookie of its own).
-    fn ask(&mut self, now: Instant, random: &mut dyn Random) -> Vec<Step> {
-        self.next = Some(now + self.interval);
-        let first = self.rounds == 0;
+    /// Test messages for whatever has no token yet: all of those `again`, each with a cookie of its own (RFC 3775
+    /// 11.8), or only those that MAX_UPDATE_RATE held back.
+    fn ask(&mut self, now: Instant, again: bool, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
         let mut steps = Vec::new();
-        if first || self.home.token.is_none() {
-            steps.push(Step::HomeTest { cookie: self.home.start(random) });
+        let mut held: Option<Instant> = None;
+        let halves = [(&mut self.home, kind::HOME_TEST_INIT), (&mut self.care_of, kind::CARE_OF_TEST_INIT)];
+        for (test, kind) in halves {
+            if test.token.is_some() || (!again && test.cookie.is_some()) {
+                continue;
+            }
+            match pace.take(now, self.peer, kind) {
+                Err(allowed) => held = Some(held.map_or(allowed, |other| other.min(allowed))),
+                Ok(()) => {
+                    let cookie = test.start(random);
+                    steps.push(match kind {
+                        kind::HOME_TEST_INIT => Step::HomeTest { cookie },
+                        _ => Step::CareOfTest { cookie },
+                    });
+                }
+            }
         }
-        if first || self.care_of.token.is_none() {
-            steps.push(Step::CareOfTest { cookie: self.care_of.start(random) });
-        }
+        self.held = held.is_some();
+        self.next = Some(held.unwrap_or(now + self.interval));
         steps
     }
 
     /// Both tokens together make a Binding Update; packets go directly at once, because no acknowledgement is asked
     /// for (a lost update shows as a Binding Error).
-    fn finish(&mut self, now: Instant) -> Vec<Step> {
+    fn finish(&mut self, now: Instant, pace: &mut Pace) -> Vec<Step> {
         let (Some(home), Some(care_of)) = (self.home.token, self.care_of.token) else { return Vec::new() };
-        let fresh = |token: Token| now.saturating_since(token.received) < MAX_TOKEN_LIFETIME;
-        if !fresh(home) || !fresh(care_of) {
+        if !home.is_fresh(now) || !care_of.is_fresh(now) {
             return Vec::new();
         }
         self.stop_testing();
+        if let Err(allowed) = pace.take(now, self.peer, kind::BINDING_UPDATE) {
+            self.held = true;
+            self.next = Some(allowed);
+            return Vec::new();
+        }
         self.sequence = self.sequence.wrapping_add(1);
+        self.updated = Some(now);
         let key = binding_management_key(&home.value, Some(&care_of.value));
         self.key = Some(key);
         let update = InitiatorUpdate {
@@ -466,12 +547,14 @@ impl Correspondent {
 
     fn stop_testing(&mut self) {
         self.testing = false;
+        self.held = false;
         self.home.cookie = None;
         self.care_of.cookie = None;
     }
 
     fn pause(&mut self, now: Instant) {
-        self.next = None;
+        // Nothing is due, but nothing is remembered for ever either.
+        self.next = Some(now + PLAIN_PEER_MEMORY);
         self.stop_testing();
         self.quiet_until = now + self.quiet;
         self.quiet = (self.quiet * 2).min(MAX_BINDACK_TIMEOUT);

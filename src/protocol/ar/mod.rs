@@ -5,7 +5,7 @@
 mod correspondent;
 mod registration;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -22,7 +22,9 @@ use super::input::{
     mobility_packet,
 };
 use super::limits::HOP_LIMIT;
+use super::pace::Pace;
 use super::random::Random;
+use super::rate_limit::TokenBucket;
 use super::report::Report;
 use crate::wire::PacketBuffer;
 use crate::wire::chain::Packet;
@@ -45,6 +47,11 @@ pub use registration::RegistrationView;
 const MAX_CORRESPONDENTS: usize = 16_384;
 /// A peer whose binding carried no packet for this long is not renewed.
 const IDLE: Duration = Duration::from_secs(60);
+/// Route optimisation begins with at most this many new initiators at once, and one more every
+/// [`OFFER_INTERVAL`]: whoever forges sources must not make the responder test the whole Internet.
+const OFFER_BURST: u32 = 64;
+/// See [`OFFER_BURST`].
+const OFFER_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a clean end waits for answers before it gives up.
 const SHUTDOWN_WAIT: Duration = Duration::from_millis(2500);
 
@@ -97,13 +104,20 @@ pub enum ArCommand {
     Shutdown,
 }
 
+/// Anycast address and initiator.
+type CorrespondentKey = (Ipv6Addr, Ipv6Addr);
+
 /// The anycast responder.
 pub struct Ar {
     config: ArConfig,
     random: Box<dyn Random + Send>,
     registrations: BTreeMap<Ipv6Addr, Registration>,
     /// Keyed by anycast address and initiator.
-    correspondents: BTreeMap<(Ipv6Addr, Ipv6Addr), Correspondent>,
+    correspondents: BTreeMap<CorrespondentKey, Correspondent>,
+    /// The deadlines of `correspondents`, in order.
+    deadlines: BTreeSet<(Instant, CorrespondentKey)>,
+    pace: Pace,
+    offers: TokenBucket,
     limits: AnswerLimits,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -126,6 +140,9 @@ impl Ar {
             random,
             registrations,
             correspondents: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            pace: Pace::default(),
+            offers: TokenBucket::new(OFFER_BURST, OFFER_INTERVAL),
             limits: AnswerLimits::default(),
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -142,26 +159,47 @@ impl Ar {
             self.counters.count("packet.malformed");
             return;
         };
+        self.dispatch(now, &packet);
+        // An answer may have been the last thing that a clean end waited for.
+        self.continue_leaving(now);
+    }
+
+    fn dispatch(&mut self, now: Instant, packet: &Packet<'_>) {
         let final_destination = packet.final_destination();
+        let routing_is_mine = packet.routing2.is_none_or(|routing| {
+            routing.segments_left == 1
+                && self.registrations.contains_key(&routing.address)
+                && packet.header.destination == self.config.care_of
+        });
+        if packet.routing2_malformed || !routing_is_mine {
+            // RFC 3775 6.4: a routing header for an address that is not ours ends here, silently.
+            return self.counters.count("routing-header.refused");
+        }
+        if packet.duplicate_home_address {
+            let reason = "two home address options";
+            return self.refuse(packet, Refusal::silent("home-address.twice", reason, "RFC 3775 6.3"));
+        }
         match packet.upper.protocol {
-            next_header::MOBILITY => self.handle_mobility(now, &packet),
-            next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
+            next_header::MOBILITY => self.handle_mobility(now, packet),
+            next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, packet),
             _ if self.registrations.contains_key(&packet.header.source) => {
                 // RFC 3775 11.3.1: the home address is not used before it is bound.
                 self.counters.count("packet.before-registration");
             }
-            _ if packet.routing2.is_some() || packet.routing2_malformed => {
-                // RFC 3775 6.4: a routing header for an address that is not ours ends here, silently.
-                self.counters.count("routing-header.refused");
-            }
+            // Bound, the rule takes such packets; unbound, the address is not to be used.
+            _ if packet.routing2.is_some() => self.counters.count("packet.before-registration"),
             next_header::IPV6 => {
                 self.counters.count("tunnel.refused");
-                self.actions.push_back(Action::Deliver(bytes.to_vec()));
+                let inner = Ipv6Header::parse(packet.payload());
+                // RFC 3775 11.3.3: only the agent may tunnel to the anycast address. Other tunnels are the host's.
+                if !inner.is_ok_and(|inner| self.registrations.contains_key(&inner.destination)) {
+                    self.actions.push_back(Action::Deliver(packet.bytes.to_vec()));
+                }
             }
             _ if self.registrations.contains_key(&final_destination) => {
                 self.counters.count("packet.before-registration");
             }
-            _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
+            _ => self.actions.push_back(Action::Deliver(packet.bytes.to_vec())),
         }
     }
 
@@ -186,18 +224,16 @@ impl Ar {
             .map(|(a, _)| *a)
             .collect();
         for anycast in due {
-            self.step_registration(anycast, |registration, _| registration.timeout(now));
+            self.step_registration(now, anycast, |registration, _, pace| registration.timeout(now, pace));
         }
-        let due: Vec<_> = self
-            .correspondents
-            .iter()
-            .filter(|(_, c)| c.deadline().is_some_and(|at| at <= now))
-            .map(|(k, _)| *k)
-            .collect();
+        let due: Vec<_> =
+            self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
         for key in due {
-            self.step_correspondent(now, key, |correspondent, random| correspondent.timeout(now, random));
+            self.step_correspondent(now, key, |correspondent, random, pace| {
+                correspondent.timeout(now, random, pace)
+            });
         }
-        self.continue_shutdown(now);
+        self.continue_leaving(now);
     }
 
     /// Carries out an operator's command.
@@ -205,8 +241,8 @@ impl Ar {
         match command {
             ArCommand::Register(only) => {
                 for anycast in self.selected(*only) {
-                    self.step_registration(anycast, |registration, random| {
-                        registration.register(now, random)
+                    self.step_registration(now, anycast, |registration, random, pace| {
+                        registration.register(now, random, pace)
                     });
                 }
             }
@@ -216,14 +252,24 @@ impl Ar {
                 }
             }
             ArCommand::FlushPeers(only) => {
-                self.correspondents.retain(|(_, peer), c| !(c.is_plain() && only.is_none_or(|o| o == *peer)));
+                let chosen =
+                    |peer: &Ipv6Addr, c: &Correspondent| c.is_plain() && only.is_none_or(|o| o == *peer);
+                let plain: Vec<_> = self
+                    .correspondents
+                    .iter()
+                    .filter(|((_, peer), c)| chosen(peer, c))
+                    .map(|(k, _)| *k)
+                    .collect();
+                for key in plain {
+                    self.forget(key);
+                }
             }
             ArCommand::Shutdown => {
-                self.shutdown_deadline = Some(now + SHUTDOWN_WAIT);
+                self.shutdown_deadline.get_or_insert(now + SHUTDOWN_WAIT);
                 for anycast in self.selected(None) {
                     self.leave(now, anycast);
                 }
-                self.continue_shutdown(now);
+                self.continue_leaving(now);
             }
         }
     }
@@ -236,8 +282,8 @@ impl Ar {
     /// When `handle_timeout` must be called, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let registrations = self.registrations.values().filter_map(|r| Some((r.deadline()?, "registration")));
-        let peers = self.correspondents.values().filter_map(|c| Some((c.deadline()?, "route optimisation")));
-        let shutdown = self.shutdown_deadline.map(|at| (at, "shutdown"));
+        let peers = self.deadlines.first().map(|(at, _)| (*at, "route optimisation"));
+        let shutdown = self.shutdown_deadline.filter(|_| !self.is_finished()).map(|at| (at, "shutdown"));
         registrations.chain(peers).chain(shutdown).min()
     }
 
@@ -272,11 +318,12 @@ impl Ar {
     /// Runs one step of a registration and carries out what it asks for.
     fn step_registration(
         &mut self,
+        now: Instant,
         anycast: Ipv6Addr,
-        step: impl FnOnce(&mut Registration, &mut dyn Random) -> Outcome,
+        step: impl FnOnce(&mut Registration, &mut dyn Random, &mut Pace) -> Outcome,
     ) {
         let Some(registration) = self.registrations.get_mut(&anycast) else { return };
-        let outcome = step(registration, self.random.as_mut());
+        let outcome = step(registration, self.random.as_mut(), &mut self.pace);
         let care_of = self.config.care_of;
         match outcome {
             Outcome::Nothing => {}
@@ -314,6 +361,7 @@ impl Ar {
                 self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
             }
             Outcome::Lost { agent, status, reason, clause } => {
+                self.abandon_correspondents(now, anycast);
                 self.remove_rules(anycast);
                 let mut report = Report::warning("registration-lost").anycast(anycast).care_of(care_of);
                 report.peer = agent;
@@ -321,12 +369,25 @@ impl Ar {
                 self.report(report.because(reason, clause));
             }
             Outcome::Ended { agent, reason } => {
+                self.abandon_correspondents(now, anycast);
                 self.remove_rules(anycast);
                 let mut report = Report::info("deregistered").anycast(anycast).care_of(care_of);
                 report.peer = agent;
                 self.report(report.because(reason, "RFC 3775 11.7.1"));
             }
         }
+    }
+
+    /// Without a home registration no initiator may be bound either (RFC 3775 11.7.2), and no rule may stay.
+    fn abandon_correspondents(&mut self, now: Instant, anycast: Ipv6Addr) {
+        for key in self.correspondents_of(anycast) {
+            self.step_correspondent(now, key, |correspondent, _, pace| correspondent.abandon(now, pace));
+        }
+    }
+
+    fn correspondents_of(&self, anycast: Ipv6Addr) -> Vec<CorrespondentKey> {
+        let all = (anycast, Ipv6Addr::UNSPECIFIED)..=(anycast, Ipv6Addr::from(u128::MAX));
+        self.correspondents.range(all).map(|(key, _)| *key).collect()
     }
 
     fn remove_rules(&mut self, anycast: Ipv6Addr) {
@@ -337,32 +398,35 @@ impl Ar {
 
     /// Ends the service for `anycast`: initiators first, because their home test needs the tunnel.
     fn leave(&mut self, now: Instant, anycast: Ipv6Addr) {
-        let peers: Vec<_> = self.correspondents.keys().filter(|(a, _)| *a == anycast).copied().collect();
-        for key in peers {
-            self.step_correspondent(now, key, |correspondent, random| correspondent.delete(now, random));
+        for key in self.correspondents_of(anycast) {
+            self.step_correspondent(now, key, |correspondent, random, pace| {
+                correspondent.delete(now, random, pace)
+            });
         }
-        if !self.correspondents.keys().any(|(a, _)| *a == anycast) {
-            self.step_registration(anycast, |registration, _| registration.deregister(now));
-        } else if let Some(registration) = self.registrations.get_mut(&anycast) {
+        if let Some(registration) = self.registrations.get_mut(&anycast) {
             registration.leaving = true;
         }
+        self.continue_leaving(now);
     }
 
-    /// After initiators are done with, the agents; after the deadline, without waiting any longer.
-    fn continue_shutdown(&mut self, now: Instant) {
+    /// After initiators are done with, the agents; after the deadline of a shutdown, without waiting any longer.
+    fn continue_leaving(&mut self, now: Instant) {
         let late = self.shutdown_deadline.is_some_and(|deadline| deadline <= now);
-        if late {
-            for key in self.correspondents.keys().copied().collect::<Vec<_>>() {
-                self.forget(key);
-            }
+        if !late && !self.registrations.values().any(|registration| registration.leaving) {
+            return;
         }
         for anycast in self.selected(None) {
-            let waiting = self.correspondents.keys().any(|(a, _)| *a == anycast);
+            if late {
+                self.abandon_correspondents(now, anycast);
+            }
             let leaving = self.registrations.get(&anycast).is_some_and(|registration| registration.leaving);
-            if leaving && !waiting {
-                self.step_registration(anycast, |registration, _| registration.deregister(now));
-            } else if late {
-                self.step_registration(anycast, |registration, _| registration.abandon());
+            if leaving && self.correspondents_of(anycast).is_empty() {
+                self.step_registration(now, anycast, |registration, _, pace| {
+                    registration.deregister(now, pace)
+                });
+            }
+            if late {
+                self.step_registration(now, anycast, |registration, _, _| registration.abandon());
             }
         }
     }
@@ -370,29 +434,38 @@ impl Ar {
     // ---- route optimisation (RFC 3775 11.6, 11.7.2) ----
 
     fn offer_route_optimisation(&mut self, now: Instant, anycast: Ipv6Addr, peer: Ipv6Addr) {
-        let bound = self.registrations.get(&anycast).is_some_and(Registration::is_bound);
-        let agents = self.registrations.get(&anycast).and_then(|registration| registration.agent);
+        let Some(registration) = self.registrations.get(&anycast) else { return };
         if !self.config.route_optimisation
-            || !bound
+            || !registration.is_bound()
+            || registration.leaving
             || self.shutdown_deadline.is_some()
-            || agents == Some(peer)
+            || registration.agent == Some(peer)
+            || peer == self.config.care_of
             || !input::is_routable_unicast(&peer)
         {
             return;
         }
         let key = (anycast, peer);
         if !self.correspondents.contains_key(&key) {
+            if !self.offers.take(now) {
+                return self.counters.count("route-optimisation.too-many-initiators");
+            }
             self.make_room();
-            self.correspondents.insert(key, Correspondent::new(now, self.random.number16()));
+            self.correspondents.insert(key, Correspondent::new(now, peer, self.random.number16()));
         }
-        self.step_correspondent(now, key, |correspondent, random| correspondent.tunnelled(now, random));
+        self.step_correspondent(now, key, |correspondent, random, pace| {
+            correspondent.tunnelled(now, random, pace)
+        });
     }
 
+    /// Forgets one initiator when there are too many: one that is not optimised if there is such a one, so that
+    /// forged sources do not push out what works, and of those the one idle longest.
     fn make_room(&mut self) {
         if self.correspondents.len() < MAX_CORRESPONDENTS {
             return;
         }
-        if let Some(key) = self.correspondents.iter().min_by_key(|(_, c)| c.used).map(|(key, _)| *key) {
+        let idlest = self.correspondents.iter().min_by_key(|(_, c)| (c.is_optimised(), c.used));
+        if let Some(key) = idlest.map(|(key, _)| *key) {
             self.forget(key);
         }
     }
@@ -402,10 +475,22 @@ impl Ar {
         &mut self,
         now: Instant,
         key: (Ipv6Addr, Ipv6Addr),
-        step: impl FnOnce(&mut Correspondent, &mut dyn Random) -> Vec<Step>,
+        step: impl FnOnce(&mut Correspondent, &mut dyn Random, &mut Pace) -> Vec<Step>,
     ) {
         let Some(correspondent) = self.correspondents.get_mut(&key) else { return };
-        let steps = step(correspondent, self.random.as_mut());
+        let before = correspondent.deadline();
+        let steps = step(correspondent, self.random.as_mut(), &mut self.pace);
+        self.carry_out(now, key, steps);
+        let after = self.correspondents.get(&key).and_then(Correspondent::deadline);
+        if before != after {
+            self.deadlines.extend(after.map(|at| (at, key)));
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, key));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, key: CorrespondentKey, steps: Vec<Step>) {
         let (anycast, peer) = key;
         let care_of = self.config.care_of;
         for step in steps {
@@ -452,12 +537,15 @@ impl Ar {
         }
     }
 
-    fn forget(&mut self, key: (Ipv6Addr, Ipv6Addr)) {
+    fn forget(&mut self, key: CorrespondentKey) {
         self.remove_optimisation(key);
-        self.correspondents.remove(&key);
+        if let Some(at) = self.correspondents.remove(&key).and_then(|correspondent| correspondent.deadline())
+        {
+            self.deadlines.remove(&(at, key));
+        }
     }
 
-    fn remove_optimisation(&mut self, (anycast, peer): (Ipv6Addr, Ipv6Addr)) {
+    fn remove_optimisation(&mut self, (anycast, peer): CorrespondentKey) {
         let rule = RuleKey::between(RuleKind::HomeAddressOut, anycast, peer);
         self.actions.push_back(Action::RemoveRule(rule));
     }
@@ -484,6 +572,9 @@ impl Ar {
         };
         let sender = packet.header.source;
         let destination = packet.final_destination();
+        if destination != self.config.care_of && !self.registrations.contains_key(&destination) {
+            return self.counters.count("mobility.not-for-this-node");
+        }
         match &header.message {
             Message::BindingAcknowledgement(acknowledgement) => {
                 self.handle_acknowledgement(now, packet, &header, acknowledgement);
@@ -491,20 +582,24 @@ impl Ar {
             Message::HomeTest(test) if packet.home_address.is_none() && packet.routing2.is_none() => {
                 self.counters.count("home-test.received");
                 let (cookie, token, index) = (test.cookie, test.token, test.nonce_index);
-                self.step_correspondent(now, (destination, sender), |correspondent, random| {
-                    correspondent.home_test(now, cookie, token, index, random)
+                self.step_correspondent(now, (destination, sender), |correspondent, random, pace| {
+                    correspondent.home_test(now, cookie, token, index, random, pace)
                 });
             }
             Message::CareOfTest(test) if packet.home_address.is_none() && packet.routing2.is_none() => {
                 self.counters.count("care-of-test.received");
-                let waiting = self.correspondents.iter().find(|((_, peer), correspondent)| {
-                    *peer == sender && correspondent.expects_care_of(&test.cookie)
+                if destination != self.config.care_of {
+                    return;
+                }
+                // The cookie tells which anycast address the test was for.
+                let mut candidates = self.registrations.keys().map(|anycast| (*anycast, sender));
+                let waiting = candidates.find(|key| {
+                    self.correspondents.get(key).is_some_and(|c| c.expects_care_of(&test.cookie))
                 });
-                let key = waiting.map(|(key, _)| *key).filter(|_| destination == self.config.care_of);
-                if let Some(key) = key {
+                if let Some(key) = waiting {
                     let (cookie, token, index) = (test.cookie, test.token, test.nonce_index);
-                    self.step_correspondent(now, key, |correspondent, random| {
-                        correspondent.care_of_test(now, cookie, token, index, random)
+                    self.step_correspondent(now, key, |correspondent, _, pace| {
+                        correspondent.care_of_test(now, cookie, token, index, pace)
                     });
                 }
             }
@@ -512,12 +607,12 @@ impl Ar {
                 self.counters.count("binding-refresh-request.received");
                 let agent = self.registrations.get(&destination).and_then(|registration| registration.agent);
                 if agent == Some(sender) {
-                    self.step_registration(destination, |registration, random| {
-                        registration.register(now, random)
+                    self.step_registration(now, destination, |registration, _, pace| {
+                        registration.refresh_requested(now, pace)
                     });
                 } else {
-                    self.step_correspondent(now, (destination, sender), |correspondent, random| {
-                        correspondent.refresh_requested(now, random)
+                    self.step_correspondent(now, (destination, sender), |correspondent, random, pace| {
+                        correspondent.refresh_requested(now, random, pace)
                     });
                 }
             }
@@ -526,13 +621,14 @@ impl Ar {
                 let key = (error.home_address, sender);
                 match error.status {
                     BINDING_ERROR_UNKNOWN_HOME_ADDRESS => {
-                        self.step_correspondent(now, key, |correspondent, _| {
+                        self.step_correspondent(now, key, |correspondent, _, _| {
                             correspondent.binding_unknown(now)
                         });
                     }
                     BINDING_ERROR_UNKNOWN_TYPE => self.mark_plain(
                         now,
                         sender,
+                        |correspondent| correspondent.expects_answer(now),
                         "the initiator does not know the Mobility Header type",
                         "RFC 3775 11.3.6",
                     ),
@@ -574,15 +670,15 @@ impl Ar {
                 lifetime: acknowledgement.lifetime,
                 refresh_advice,
             };
-            self.step_registration(anycast, |registration, random| {
-                registration.acknowledged(now, answer, random)
+            self.step_registration(now, anycast, |registration, _, pace| {
+                registration.acknowledged(now, answer, pace)
             });
         } else {
             let care_of = self.config.care_of;
             let (status, sequence) = (acknowledgement.status, acknowledgement.sequence);
-            self.step_correspondent(now, (anycast, sender), |correspondent, random| {
+            self.step_correspondent(now, (anycast, sender), |correspondent, random, pace| {
                 let sealed = correspondent.is_sealed(header, packet.payload(), care_of, sender);
-                correspondent.acknowledged(now, status, sequence, sealed, random)
+                correspondent.acknowledged(now, status, sequence, sealed, random, pace)
             });
         }
     }
@@ -604,8 +700,8 @@ impl Ar {
                 let asking =
                     self.registrations.iter().find(|(_, r)| r.expects_agents(*identifier)).map(|(a, _)| *a);
                 if let Some(anycast) = asking {
-                    self.step_registration(anycast, |registration, random| {
-                        registration.discovered(now, home_agents, random)
+                    self.step_registration(now, anycast, |registration, random, pace| {
+                        registration.discovered(now, home_agents, random, pace)
                     });
                 }
             }
@@ -643,16 +739,31 @@ impl Ar {
             && pointer == quoted.upper.next_header_offset;
         let about_option =
             code == 2 && quoted.home_address.as_ref().is_some_and(|option| option.option_offset == pointer);
-        if about_mobility || about_option {
-            self.counters.count("initiator.plain");
-            let reason = "the initiator does not speak Mobile IPv6; packets keep to the tunnel";
-            self.mark_plain(now, sender, reason, "RFC 3775 11.3.5");
-        }
+        let message = MobilityHeader::parse(quoted.payload()).ok().map(|header| header.message);
+        let provoked = |correspondent: &Correspondent| {
+            let mobility = about_mobility && message.as_ref().is_some_and(|m| correspondent.sent_this(m));
+            mobility || (about_option && correspondent.is_optimised())
+        };
+        let reason = "the initiator does not speak Mobile IPv6; packets keep to the tunnel";
+        self.mark_plain(now, sender, provoked, reason, "RFC 3775 11.3.5");
     }
 
-    fn mark_plain(&mut self, now: Instant, peer: Ipv6Addr, reason: &'static str, clause: &'static str) {
-        for anycast in self.selected(None) {
-            self.step_correspondent(now, (anycast, peer), |correspondent, _| {
+    /// Leaves `peer` alone, for every anycast address, if an exchange with it has `provoked` this.
+    fn mark_plain(
+        &mut self,
+        now: Instant,
+        peer: Ipv6Addr,
+        provoked: impl Fn(&Correspondent) -> bool,
+        reason: &'static str,
+        clause: &'static str,
+    ) {
+        let keys: Vec<_> = self.registrations.keys().map(|anycast| (*anycast, peer)).collect();
+        if !keys.iter().any(|key| self.correspondents.get(key).is_some_and(&provoked)) {
+            return self.counters.count("initiator.unprovoked-error");
+        }
+        self.counters.count("initiator.plain");
+        for key in keys {
+            self.step_correspondent(now, key, |correspondent, _, _| {
                 correspondent.found_plain(now, reason, clause)
             });
         }
@@ -662,8 +773,13 @@ impl Ar {
     /// the stack sent (RFC 2473 8 for the tunnel, the same for the home address option).
     fn relay_too_big(&mut self, packet: &Packet<'_>, mtu: u32, invoking: &[u8]) {
         let Ok(quoted) = Packet::parse_quoted(invoking) else { return self.relay_tunnel_error(packet) };
-        if quoted.home_address.is_none() || quoted.header.source != self.config.care_of {
-            return self.relay_tunnel_error(packet);
+        let Some(option) = quoted.home_address.as_ref() else { return self.relay_tunnel_error(packet) };
+        let optimised = self
+            .correspondents
+            .get(&(option.address, quoted.header.destination))
+            .is_some_and(|c| c.is_optimised());
+        if quoted.header.source != self.config.care_of || !optimised {
+            return;
         }
         let mut original = PacketBuffer::new(invoking);
         if strip_home_address(&mut original).is_err() {
@@ -678,13 +794,28 @@ impl Ar {
     }
 
     fn relay_tunnel_error(&mut self, packet: &Packet<'_>) {
-        if packet.header.destination != self.config.care_of {
-            return;
+        if packet.header.destination != self.config.care_of || !self.quotes_my_tunnel(packet) {
+            return self.counters.count("tunnel-error.ignored");
         }
         if let Some(error) = relay_error(packet.bytes, &self.config.care_of) {
             self.counters.count("tunnel-error.relayed");
             self.actions.push_back(Action::Deliver(error));
         }
+    }
+
+    /// True when an ICMPv6 error quotes a packet of a reverse tunnel of this node.
+    fn quotes_my_tunnel(&self, packet: &Packet<'_>) -> bool {
+        let Ok(error) = Icmpv6::parse(packet.payload()) else { return false };
+        let Some(tunnel) = error.message.invoking().and_then(input::TunnelQuoted::of) else { return false };
+        let far_end = |agent| match self.config.reverse_tunnel_end {
+            ReverseTunnelEnd::Agent => agent,
+            ReverseTunnelEnd::Anycast => tunnel.inner_source,
+        };
+        let registration = self.registrations.get(&tunnel.inner_source);
+        tunnel.outer_source == self.config.care_of
+            && registration
+                .and_then(|r| r.agent)
+                .is_some_and(|agent| far_end(agent) == tunnel.outer_destination)
     }
 
     fn refuse(&mut self, packet: &Packet<'_>, refusal: Refusal) {

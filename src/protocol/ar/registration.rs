@@ -8,14 +8,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{AnycastConfig, asks_for_another_agent};
-use crate::protocol::binding::sequence::after_out_of_window;
+use crate::protocol::binding::sequence::{after_out_of_window, is_newer};
 use crate::protocol::clock::Instant;
 use crate::protocol::limits::{
     DHAAD_RETRIES, INITIAL_BINDACK_TIMEOUT, INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION,
     INITIAL_DHAAD_TIMEOUT, MAX_BINDACK_TIMEOUT,
 };
+use crate::protocol::pace::Pace;
 use crate::protocol::random::Random;
-use crate::wire::mobility::{Lifetime, Status};
+use crate::wire::mobility::{Lifetime, Status, kind};
 
 /// Status 135 is answered at once this many times in a row; after that the back-off applies, so that two nodes
 /// that never agree do not storm.
@@ -41,7 +42,7 @@ pub enum Outcome {
         sequence: u16,
         lifetime: Lifetime,
     },
-    /// The agent accepted; `first` when there was no binding before.
+    /// The agent accepted; `first` when there was no binding with this agent before.
     Bound {
         agent: Ipv6Addr,
         sequence: u16,
@@ -127,6 +128,10 @@ pub struct Registration {
     identifier: u16,
     granted: Lifetime,
     expires: Option<Instant>,
+    /// The agent that holds the binding; another than `agent` while a new one is being tried.
+    bound_at: Option<Ipv6Addr>,
+    /// MAX_UPDATE_RATE made the next Binding Update wait until `next`.
+    held: bool,
 }
 
 impl Registration {
@@ -147,12 +152,15 @@ impl Registration {
             identifier: 0,
             granted: Lifetime::ZERO,
             expires: None,
+            bound_at: None,
+            held: false,
         }
     }
 
     /// Registers, or refreshes at once when bound.
-    pub fn register(&mut self, now: Instant, random: &mut dyn Random) -> Outcome {
+    pub fn register(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Outcome {
         self.leaving = false;
+        self.held = false;
         self.tries = 0;
         self.immediate_retries = 0;
         if self.agent.is_none() {
@@ -162,20 +170,33 @@ impl Registration {
         }
         self.interval = self.first_interval();
         self.state = State::Registering;
-        self.send_update(now)
+        self.send_update(now, pace)
+    }
+
+    /// The agent asks for a refresh (RFC 3775 11.7.4). Nothing authenticates that, so it only brings forward what
+    /// would come anyway: it neither wakes a registration that is not there nor stops one that is leaving.
+    pub fn refresh_requested(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
+        if self.state != State::Registered || self.leaving {
+            return Outcome::Nothing;
+        }
+        self.interval = self.first_interval();
+        self.state = State::Registering;
+        self.send_update(now, pace)
     }
 
     /// Leaves the agent.
-    pub fn deregister(&mut self, now: Instant) -> Outcome {
+    pub fn deregister(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
         self.leaving = false;
         let agent = self.agent;
         match (self.state, self.expires) {
             (State::Deregistering, _) => Outcome::Nothing,
             (_, Some(_)) if agent.is_some() => {
+                // Where the binding is, even while another agent is being tried.
+                self.agent = self.bound_at.or(agent);
                 self.state = State::Deregistering;
                 self.interval = INITIAL_BINDACK_TIMEOUT;
                 self.tries = 0;
-                self.send_update(now)
+                self.send_update(now, pace)
             }
             (State::Idle, _) => Outcome::Nothing,
             _ => self.end("nothing was registered"),
@@ -191,7 +212,13 @@ impl Registration {
     }
 
     /// Home agents were found (RFC 3775 11.4.1).
-    pub fn discovered(&mut self, now: Instant, agents: &[Ipv6Addr], random: &mut dyn Random) -> Outcome {
+    pub fn discovered(
+        &mut self,
+        now: Instant,
+        agents: &[Ipv6Addr],
+        random: &mut dyn Random,
+        pace: &mut Pace,
+    ) -> Outcome {
         if self.state != State::Discovering {
             return Outcome::Nothing;
         }
@@ -201,7 +228,7 @@ impl Registration {
             return Outcome::Nothing;
         }
         self.agent = Some(self.candidates.remove(0));
-        self.register(now, random)
+        self.register(now, random, pace)
     }
 
     /// True while a discovery reply with this identifier is waited for.
@@ -210,13 +237,18 @@ impl Registration {
     }
 
     /// A Binding Acknowledgement from the agent (RFC 3775 11.7.3).
-    pub fn acknowledged(&mut self, now: Instant, answer: Answer, random: &mut dyn Random) -> Outcome {
+    pub fn acknowledged(&mut self, now: Instant, answer: Answer, pace: &mut Pace) -> Outcome {
         let waiting = matches!(self.state, State::Registering | State::Deregistering);
         if !waiting {
             return Outcome::Nothing;
         }
         if answer.status == Status::SEQUENCE_OUT_OF_WINDOW {
-            return self.out_of_window(now, answer.sequence);
+            // A number that ours is newer than is the answer to an earlier Binding Update, or a forgery: the one
+            // under way will do.
+            if !self.started || is_newer(self.sequence, answer.sequence) {
+                return Outcome::Nothing;
+            }
+            return self.out_of_window(now, answer.sequence, pace);
         }
         if answer.sequence != self.sequence {
             return Outcome::Nothing;
@@ -228,30 +260,32 @@ impl Registration {
                 "the agent had no binding of ours"
             });
         }
-        if !answer.status.is_accepted() {
-            return self.refused(now, answer.status, random);
+        if !answer.status.is_accepted() || answer.lifetime == Lifetime::ZERO {
+            return self.refused(now, answer.status);
         }
         self.immediate_retries = 0;
         self.tries = 0;
+        self.held = false;
         self.state = State::Registered;
         self.granted = answer.lifetime.min(self.config.lifetime);
-        let first = self.expires.is_none();
+        let first = self.expires.is_none() || self.bound_at != self.agent;
+        self.bound_at = self.agent;
         let lifetime = self.granted.duration();
         self.expires = Some(now + lifetime);
         let advised = answer
             .refresh_advice
             .filter(|advice| *advice != Lifetime::ZERO && *advice < answer.lifetime)
             .map_or(lifetime / 2, Lifetime::duration);
-        // A grant of zero would otherwise refresh without pause.
         self.next = Some(now + advised.max(INITIAL_BINDACK_TIMEOUT));
         let agent = self.agent.unwrap_or(Ipv6Addr::UNSPECIFIED);
         Outcome::Bound { agent, sequence: self.sequence, lifetime: self.granted, first }
     }
 
     /// The deadline passed: retransmit, refresh, or notice that the binding is over.
-    pub fn timeout(&mut self, now: Instant) -> Outcome {
+    pub fn timeout(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
         if self.expires.is_some_and(|expires| expires <= now) {
             self.expires = None;
+            self.bound_at = None;
             if self.state == State::Deregistering {
                 return self.end("the binding ended by itself");
             }
@@ -265,6 +299,9 @@ impl Registration {
         if self.next.is_none_or(|next| next > now) {
             return Outcome::Nothing;
         }
+        if std::mem::take(&mut self.held) {
+            return self.send_update(now, pace);
+        }
         match self.state {
             State::Idle => {
                 self.next = None;
@@ -277,19 +314,19 @@ impl Registration {
                 } else {
                     self.interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
                 }
-                self.send_update(now)
+                self.send_update(now, pace)
             }
             State::Registered | State::Refused => {
                 self.interval = self.first_interval();
                 self.state = State::Registering;
-                self.send_update(now)
+                self.send_update(now, pace)
             }
             State::Deregistering => {
                 if self.tries >= MAX_DEREGISTRATION_TRIES {
                     return self.end("the agent did not answer; the binding ends with its lifetime");
                 }
                 self.interval *= 2;
-                self.send_update(now)
+                self.send_update(now, pace)
             }
         }
     }
@@ -360,8 +397,17 @@ impl Registration {
     }
 
     /// Sends the next Binding Update; every one, retransmissions too, has a number of its own (11.8).
-    fn send_update(&mut self, now: Instant) -> Outcome {
-        let Some(agent) = self.agent else { return Outcome::Nothing };
+    fn send_update(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
+        let Some(agent) = self.agent else {
+            self.next = None;
+            return Outcome::Nothing;
+        };
+        if let Err(allowed) = pace.take(now, agent, kind::BINDING_UPDATE) {
+            self.held = true;
+            self.next = Some(allowed);
+            return Outcome::Nothing;
+        }
+        self.held = false;
         if self.started {
             self.sequence = self.sequence.wrapping_add(1);
         }
@@ -375,7 +421,7 @@ impl Registration {
 
     /// Status 135 (thesis 5.1): at once with the stored number plus two. A responder that leaves does not insist:
     /// somebody else holds the binding now, and removing it would cut that responder off.
-    fn out_of_window(&mut self, now: Instant, stored: u16) -> Outcome {
+    fn out_of_window(&mut self, now: Instant, stored: u16, pace: &mut Pace) -> Outcome {
         if self.state == State::Deregistering {
             return self.end("another responder has taken the binding over");
         }
@@ -386,18 +432,32 @@ impl Registration {
             return Outcome::Nothing;
         }
         self.interval = self.first_interval();
-        self.send_update(now)
+        self.send_update(now, pace)
     }
 
-    fn refused(&mut self, now: Instant, status: Status, random: &mut dyn Random) -> Outcome {
+    fn refused(&mut self, now: Instant, status: Status) -> Outcome {
         let agent = self.agent;
-        let was_bound = self.expires.take().is_some();
+        self.expires = None;
+        self.bound_at = None;
         if asks_for_another_agent(status) {
             if self.try_next_agent() {
-                return self.register(now, random);
+                self.state = State::Registering;
+                self.tries = 0;
+                self.immediate_retries = 0;
+                self.interval = INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION;
+                // RFC 3775 11.4.1: not sooner. `held` keeps the first wait for the answer undoubled.
+                self.held = true;
+                self.next = Some(now + INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION);
+                return Outcome::Lost {
+                    agent,
+                    status: Some(status),
+                    reason: "the agent refused; trying the next one",
+                    clause: "RFC 3775 11.4.1",
+                };
             }
-            if self.config.agent.is_none() && !was_bound {
+            if self.config.agent.is_none() {
                 self.agent = None;
+                self.tries = 0;
                 self.state = State::Discovering;
                 self.interval = SLOW_DISCOVERY;
                 self.next = Some(now + SLOW_DISCOVERY);
@@ -414,6 +474,7 @@ impl Registration {
             Status::INSUFFICIENT_RESOURCES => (true, "the agent has no room; trying again in a minute"),
             Status::ADMINISTRATIVELY_PROHIBITED => (false, "the agent's operator does not allow it"),
             Status::DUPLICATE_ADDRESS => (false, "another node on the home link uses the anycast address"),
+            accepted if accepted.is_accepted() => (true, "the agent granted no time at all"),
             Status::NOT_HOME_SUBNET => (false, "the anycast address is not in the agent's home prefixes"),
             _ => (true, "the agent refused; trying again in a minute"),
         };
@@ -433,6 +494,8 @@ impl Registration {
         self.state = State::Idle;
         self.next = None;
         self.expires = None;
+        self.bound_at = None;
+        self.held = false;
         self.leaving = false;
         Outcome::Ended { agent: self.agent, reason }
     }

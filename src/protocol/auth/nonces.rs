@@ -60,6 +60,11 @@ impl NonceRing {
         (index, keygen_token(&self.node_key, address, &value, kind))
     }
 
+    /// Makes every token issued so far useless (RFC 3775 5.2.8).
+    pub fn revoke(&mut self) {
+        self.nonces.clear();
+    }
+
     /// The token that was issued for `address` with nonce `index`, while the nonce is valid (9.5.1).
     pub fn recall(&self, now: Instant, index: u16, address: &Ipv6Addr, kind: TokenKind) -> Option<[u8; 8]> {
         let nonce = self.nonces.iter().find(|nonce| nonce.index == index && !Self::expired(nonce, now))?;

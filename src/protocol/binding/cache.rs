@@ -66,8 +66,14 @@ impl BindingCache {
     /// True when `address` is itself a home address in the cache: a binding to it would be a circle
     /// (RFC 3775 6.1.7).
     pub fn binds(&self, address: &Ipv6Addr) -> bool {
-        let lowest = (*address, Ipv6Addr::UNSPECIFIED);
-        self.entries.range(lowest..).next().is_some_and(|((home, _), _)| home == address)
+        self.of(address).is_some()
+    }
+
+    /// A binding of this home address, whatever own address it was made at.
+    pub fn of(&self, home_address: &Ipv6Addr) -> Option<&Binding> {
+        let lowest = (*home_address, Ipv6Addr::UNSPECIFIED);
+        let (_, binding) = self.entries.range(lowest..).next()?;
+        (binding.home_address == *home_address).then_some(binding)
     }
 
     /// Stores `binding`, replacing the one under its key, which is given back.

@@ -81,3 +81,80 @@ fn is_error_or_redirect(packet: &[u8]) -> bool {
     let is_error = |kind: &u8| *kind < kind::ECHO_REQUEST || *kind == kind::REDIRECT;
     walk.upper().protocol == next_header::ICMPV6 && walk.rest().first().is_some_and(is_error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Packet;
+
+    const REASONS: [ErrorReason; 5] = [
+        ErrorReason::DestinationUnreachable(3),
+        ErrorReason::PacketTooBig(1400),
+        ErrorReason::TimeExceeded(0),
+        ErrorReason::ParameterProblem { code: 1, pointer: 6 },
+        ErrorReason::ParameterProblem { code: 2, pointer: 42 },
+    ];
+
+    fn address(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    fn invoking(source: &str, destination: &str, next: u8, payload: &[u8]) -> Vec<u8> {
+        ipv6::packet(Ipv6Header::new(next, 64, address(source), address(destination)), payload)
+    }
+
+    fn answered(invoking: &[u8]) -> [bool; 5] {
+        REASONS.map(|reason| error_packet(&address("2001:db8::f"), invoking, reason).is_some())
+    }
+
+    #[test]
+    fn an_error_goes_to_the_source_and_quotes_the_packet() {
+        let invoking = invoking("2001:db8::1", "2001:db8::2", next_header::UDP, &[7; 20]);
+        let from = address("2001:db8::f");
+        let octets =
+            error_packet(&from, &invoking, ErrorReason::ParameterProblem { code: 1, pointer: 6 }).unwrap();
+        let packet = Packet::parse(&octets).unwrap();
+        assert_eq!((packet.header.source, packet.header.destination), (from, address("2001:db8::1")));
+        assert_eq!(ipv6::checksum(&from, &address("2001:db8::1"), next_header::ICMPV6, packet.payload()), 0);
+        let message = Icmpv6::parse(packet.payload()).unwrap().message;
+        assert_eq!(message, Icmpv6Message::ParameterProblem { code: 1, pointer: 6, invoking });
+    }
+
+    #[test]
+    fn an_error_is_no_longer_than_the_minimum_mtu() {
+        let invoking = invoking("2001:db8::1", "2001:db8::2", next_header::UDP, &[7; 3000]);
+        let octets =
+            error_packet(&address("2001:db8::f"), &invoking, ErrorReason::PacketTooBig(1400)).unwrap();
+        assert_eq!(octets.len(), 1280);
+        assert_eq!(octets[48..], invoking[..1232]);
+    }
+
+    #[test]
+    fn errors_and_redirects_are_never_answered_but_queries_are() {
+        for kind in [1, 2, 3, 4, 100, 127, kind::REDIRECT] {
+            let error =
+                invoking("2001:db8::1", "2001:db8::2", next_header::ICMPV6, &[kind, 0, 0, 0, 0, 0, 0, 0]);
+            assert_eq!(answered(&error), [false; 5], "type {kind}");
+        }
+        let query = invoking("2001:db8::1", "2001:db8::2", next_header::ICMPV6, &[128, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(answered(&query), [true; 5]);
+        // Behind an extension header, and cut short as in a quotation.
+        let options = [next_header::ICMPV6, 0, 1, 4, 0, 0, 0, 0, 1, 0, 0, 0];
+        let hidden = invoking("2001:db8::1", "2001:db8::2", next_header::DESTINATION_OPTIONS, &options);
+        assert_eq!(answered(&hidden), [false; 5]);
+        assert_eq!(answered(&hidden[..49]), [false; 5]);
+    }
+
+    #[test]
+    fn addresses_that_name_no_single_node_are_never_answered() {
+        for source in ["::", "ff02::1"] {
+            assert_eq!(answered(&invoking(source, "2001:db8::2", next_header::UDP, &[0; 8])), [false; 5]);
+        }
+    }
+
+    #[test]
+    fn a_multicast_destination_is_answered_by_packet_too_big_and_by_an_unknown_option_only() {
+        let multicast = invoking("2001:db8::1", "ff0e::1", next_header::UDP, &[0; 8]);
+        assert_eq!(answered(&multicast), [false, true, false, false, true]);
+    }
+}

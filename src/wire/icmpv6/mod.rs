@@ -2,6 +2,7 @@
 //! RFC 4443, RFC 4861, RFC 3775 sections 6.5 to 6.8 and 7.
 //! Used by `protocol` for discovery and errors, and by the tunnel, captures and dissection.
 
+mod display;
 mod errors;
 mod message;
 mod neighbor;

@@ -1,5 +1,5 @@
 //! Mobility messages and options as text, in the order and words of tcpdump.
-//! The fields are those of RFC 3775 sections 6.1 and 6.2; lifetimes are told in seconds.
+//! The fields are those of RFC 3775 sections 6.1 and 6.2; lifetimes are told in seconds, padding not at all.
 //! Used by the dissection and by whoever logs a message.
 
 use std::fmt;
@@ -30,14 +30,14 @@ impl fmt::Display for Message {
             Self::CareOfTestInit(init) => write!(f, "CoTI Care-of Init Cookie={}", Words(init.cookie))?,
             Self::HomeTest(test) => write!(
                 f,
-                "HoT Home Nonce Index=0x{:02x} Home Init Cookie={} Home Keygen Token={}",
+                "HoT nonce id=0x{:x} Home Init Cookie={} Home Keygen Token={}",
                 test.nonce_index,
                 Words(test.cookie),
                 Words(test.token)
             )?,
             Self::CareOfTest(test) => write!(
                 f,
-                "CoT Care-of Nonce Index=0x{:02x} Care-of Init Cookie={} Care-of Keygen Token={}",
+                "CoT nonce id=0x{:x} Care-of Init Cookie={} Care-of Keygen Token={}",
                 test.nonce_index,
                 Words(test.cookie),
                 Words(test.token)
@@ -78,10 +78,12 @@ impl fmt::Display for Message {
             }
             Self::Unknown { kind, data } => write!(f, "type-#{kind} len={}", data.len() + 6)?,
         }
-        if !self.options().is_empty() {
-            write!(f, " ")?;
+        let mut separator = " ";
+        for option in self.options().iter().filter(|option| !option.is_padding()) {
+            write!(f, "{separator}{option}")?;
+            separator = "";
         }
-        self.options().iter().try_for_each(|option| write!(f, "{option}"))
+        Ok(())
     }
 }
 

@@ -68,6 +68,11 @@ impl MobilityOption {
         }
     }
 
+    /// True for Pad1 and PadN.
+    pub fn is_padding(&self) -> bool {
+        matches!(self, Self::Pad1 | Self::PadN(_))
+    }
+
     /// The options of `header` from `start` to its end.
     pub(super) fn parse_all(header: &[u8], start: usize) -> Result<Vec<Self>> {
         Tlvs::new(header, start).map(|option| Self::from_tlv(option?)).collect()
@@ -141,8 +146,7 @@ impl MobilityOption {
 /// last, where it must be.
 pub fn align(offset: usize, options: &[MobilityOption]) -> Vec<MobilityOption> {
     let is_last = |option: &&MobilityOption| matches!(option, MobilityOption::BindingAuthorizationData(_));
-    let is_padding = |option: &&MobilityOption| matches!(option.kind(), PAD1 | PADN);
-    let first = options.iter().filter(|option| !is_last(option) && !is_padding(option));
+    let first = options.iter().filter(|option| !is_last(option) && !option.is_padding());
     let (mut at, mut aligned) = (offset, Vec::new());
     let pad = |aligned: &mut Vec<MobilityOption>, count: usize| match count {
         0 => {}

@@ -1,0 +1,63 @@
+//! What an independent program says of the captures: Wireshark's decoder, where it is installed.
+//! A decoder that is not ours sees what ours takes for granted in the packets of thesis section 5.
+//! `lab::section5` asks it after each step.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{Error, Trying};
+use crate::pcap::report::{Evidence, Finding, Verdict};
+
+/// Malformed packets, wrong ICMPv6 checksums, and anything Wireshark itself counts as an error.
+const FAULTS: &str = "_ws.malformed || icmpv6.checksum.status == 0 || _ws.expert.severity >= 8388608";
+
+/// Merges the captures of a step into one file beside them and has tshark look for faults in it.
+///
+/// # Errors
+/// When tshark is there but cannot be run.
+pub fn tshark(step: &str, files: &[PathBuf], merged: &Path) -> Result<Finding, Error> {
+    let finding = |verdict, seen: String, evidence| Finding {
+        step: step.to_owned(),
+        name: "tshark".to_owned(),
+        claim: "tshark finds no malformed packet and no wrong checksum".to_owned(),
+        verdict,
+        seen,
+        evidence,
+    };
+    if super::section5::find_program("tshark").is_none()
+        || super::section5::find_program("mergecap").is_none()
+    {
+        let seen = "tshark is not installed (apt install tshark)".to_owned();
+        return Ok(finding(Verdict::Skipped, seen, Vec::new()));
+    }
+    let output = Command::new("mergecap").arg("-w").arg(merged).args(files).stdin(Stdio::null()).output();
+    let output = output.trying(|| "run mergecap".to_owned())?;
+    if !output.status.success() {
+        let seen = format!("mergecap: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return Ok(finding(Verdict::Fail, seen, Vec::new()));
+    }
+    let count = lines(merged, &["-T", "fields", "-e", "frame.number"])?.len();
+    let faults = lines(merged, &["-Y", FAULTS])?;
+    if faults.is_empty() {
+        return Ok(finding(Verdict::Pass, format!("{count} packets in all captures"), Vec::new()));
+    }
+    let seen = format!("{} of {count} packets", faults.len());
+    let evidence = |line: &String| Evidence {
+        node: "all".to_owned(),
+        at: std::time::Duration::ZERO,
+        line: line.split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    Ok(finding(Verdict::Fail, seen, faults.iter().take(8).map(evidence).collect()))
+}
+
+fn lines(file: &Path, arguments: &[&str]) -> Result<Vec<String>, Error> {
+    let output =
+        Command::new("tshark").arg("-n").arg("-r").arg(file).args(arguments).stdin(Stdio::null()).output();
+    let output = output.trying(|| "run tshark".to_owned())?;
+    if !output.status.success() {
+        return Err(Error::Step(format!("tshark: {}", String::from_utf8_lossy(&output.stderr).trim())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}

@@ -1,0 +1,52 @@
+#!/bin/sh
+# Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, libpcap and the real
+# programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, python3 with scapy).
+# Run by tests/section5.sh and tests/all.sh; does nothing when everything is there.
+set -eu
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+packages=""
+want() { # want PROGRAM PACKAGE
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages="$packages $2"
+}
+want cc gcc
+want ip iproute2
+want nft nftables
+want ping iputils-ping
+want telnet telnet
+want telnetd telnetd
+want tcpdump tcpdump
+want tshark tshark
+want iperf3 iperf3
+want ethtool ethtool
+want setpriv util-linux
+want python3 python3
+has_scapy() { python3 -c 'import scapy.all' >/dev/null 2>&1; }
+has_scapy || packages="$packages python3-scapy"
+[ -e /usr/include/pcap/pcap.h ] || packages="$packages libpcap-dev"
+
+# The project needs Rust 1.88; Debian carries a current compiler under another name.
+rust_is_new_enough() {
+    command -v cargo >/dev/null 2>&1 || return 1
+    minor=$(rustc --version 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
+    [ -n "$minor" ] && [ "$minor" -ge 88 ]
+}
+rust_is_new_enough || packages="$packages rustc-web cargo-web rust-web-clippy rustfmt-web"
+
+if [ -n "$packages" ]; then
+    echo "installing:$packages"
+    as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of package names
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+fi
+
+# A Python that is not Debian's does not see Debian's packages.
+has_scapy || python3 -m pip install --quiet scapy
+
+rust_is_new_enough || {
+    echo "Rust 1.88 or newer is needed; install it with rustup or your system's packages" >&2
+    exit 2
+}
