@@ -1,0 +1,95 @@
+#!/bin/sh
+# Measures real TCP (iperf3) from an initiator to a responder on thesis Figure 11 in network namespaces, three ways:
+# the kernels alone (no mga-node), through the home agent's and the responder's user-space tunnel, and route
+# optimised. Prints medians in Gbit/s, both directions. Needs root, iproute2, iperf3 and a release build:
+#   cargo build --release && benches/throughput.sh [RUNS [SECONDS]]
+# ONLY=kernels, ONLY=tunnel or ONLY=route in the environment measures one line of the table.
+set -eu
+runs=${1:-3}
+seconds=${2:-4}
+program=${MGA_NODE:-$(dirname "$0")/../target/release/mga-node}
+[ -x "$program" ] || { echo "$0: no $program; run: cargo build --release" >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo "$0: network namespaces need root" >&2; exit 2; }
+command -v iperf3 >/dev/null || { echo "$0: install iperf3" >&2; exit 2; }
+program=$(realpath "$program")
+
+tag=mgab-$$
+scratch=$(mktemp -d)
+processes=
+cleanup() {
+    trap - EXIT INT TERM HUP
+    for process in $processes; do kill "$process" 2>/dev/null || true; done
+    for process in $processes; do wait "$process" 2>/dev/null || true; done
+    for place in rt haa ai ar; do ip netns del $tag-$place 2>/dev/null || true; done
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+for place in rt haa ai ar; do
+    ip netns add $tag-$place
+    ip -n $tag-$place link set lo up
+done
+number=1
+for place in haa ai ar; do
+    ip link add eth0 netns $tag-$place type veth peer name n$number netns $tag-rt
+    for end in "$place eth0 2" "rt n$number 1"; do
+        # shellcheck disable=SC2086
+        set -- $end
+        ip netns exec $tag-$1 sysctl -qw net.ipv6.conf.$2.accept_dad=0
+        ip -n $tag-$1 addr add 2001:db8:0:$number::$3/64 dev $2 nodad
+        ip -n $tag-$1 link set $2 up
+    done
+    ip -n $tag-$place route add default via 2001:db8:0:$number::1
+    number=$((number + 1))
+done
+ip netns exec $tag-rt sysctl -qw net.ipv6.conf.all.forwarding=1
+
+node() {
+    place=$1
+    shift
+    ip netns exec $tag-$place "$program" "$@" --interface eth0 --control "$scratch/$place.sock" \
+        2>"$scratch/$place.log" &
+    processes="$processes $!"
+    until grep -q 'node started' "$scratch/$place.log"; do
+        kill -0 $! 2>/dev/null || { cat "$scratch/$place.log" >&2; exit 1; }
+        sleep 0.1
+    done
+}
+
+# One number: the median over the runs of what the receiver got, in Gbit/s, and the CPU share of each node.
+measure() {
+    destination=$1
+    shift
+    run=0
+    while [ $run -lt "$runs" ]; do
+        ip netns exec $tag-ai iperf3 -6 -c "$destination" -t "$seconds" -J "$@" |
+            sed -n '/"sum_received"/,/}/s/.*"bits_per_second":[[:space:]]*\([0-9.e+]*\).*/\1/p'
+        run=$((run + 1))
+    done | sort -g | awk '{ rate[NR] = $1 } END { printf "%.2f", rate[int((NR + 1) / 2)] / 1e9 }'
+}
+
+row() {
+    [ -z "${ONLY:-}" ] || [ "${1%% *}" = "$ONLY" ] || return 0
+    printf '%-34s %12s %12s\n' "$1" "$(measure "$2")" "$(measure "$2" -R)"
+}
+
+ip netns exec $tag-ar iperf3 -6 -s >/dev/null 2>&1 &
+processes="$processes $!"
+sleep 0.5
+anycast=2001:db8:0:1::a
+agent=2001:db8:0:1::2
+
+printf '%-34s %12s %12s   Gbit/s, median of %s runs of %s s\n' '' 'to responder' 'from it' "$runs" "$seconds"
+row 'kernels alone, direct' 2001:db8:0:3::2
+node haa --role haa --agent $agent --anycast $anycast --authentication none --no-duplicate-address-detection
+node ar --role ar --agent $agent --anycast $anycast --authentication none
+until "$program" show bindings --control "$scratch/haa.sock" | grep -q $anycast; do sleep 0.1; done
+row 'tunnel both ways (thesis 5.2)' $anycast
+node ai --role ai
+# The responder remembers the initiator as one that does not speak Mobile IPv6, which it did not until now.
+"$program" flush --control "$scratch/ar.sock"
+until "$program" show bindings --control "$scratch/ai.sock" | grep -q $anycast; do
+    ip netns exec $tag-ai ping -c 1 -W 1 $anycast >/dev/null || true
+done
+row 'route optimised (thesis 5.3)' $anycast
