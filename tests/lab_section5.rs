@@ -122,6 +122,31 @@ fn every_claim_of_section_5_holds() {
     }
 }
 
+/// A node that cannot run is a finding of every step, with its log; the run goes on and its claims fail.
+#[test]
+fn a_node_that_does_not_run_fails_the_claims() {
+    let Some(_one) = alone() else { return };
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("no-node");
+    let options = Section5Options { program: Some(PathBuf::from("/bin/false")), ..options(&out, true) };
+    let outcome = lab::section5(&options).unwrap();
+    assert!(!outcome.held());
+    for step in ["5.1", "5.2", "5.3"] {
+        let own: Vec<&Finding> = outcome.findings.iter().filter(|finding| finding.step == step).collect();
+        let scenario = own.iter().find(|finding| finding.name == "scenario").unwrap();
+        assert_eq!(scenario.verdict, Verdict::Fail);
+        assert!(scenario.seen.contains("HAA ended at once"), "{}", scenario.seen);
+        let held: Vec<&str> = own
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Pass)
+            .map(|finding| finding.name.as_str())
+            .collect();
+        // The few packets of the bare link are in order, that is all.
+        assert!(held.iter().all(|name| ["well-formed", "tshark"].contains(name)), "{held:?}");
+    }
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("HAA ended at once"));
+    assert_eq!(left_by(std::process::id()), [""; 0]);
+}
+
 /// Not a test by itself: the next one runs it in a process that it interrupts.
 #[test]
 #[ignore = "runs the lab and waits to be interrupted"]

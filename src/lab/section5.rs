@@ -148,11 +148,21 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::NotPermitted);
     }
+    let interruption = Interruption::watch().trying(|| "watch for Ctrl-C".to_owned())?;
+    // Ctrl-C reaches the programs the lab runs, too; whatever failed with them failed of that.
+    run(options, begin, &telnetd, &interruption).or_else(|error| interruption.check().and(Err(error)))
+}
+
+fn run(
+    options: &Section5Options,
+    begin: Instant,
+    telnetd: &Path,
+    interruption: &Interruption,
+) -> Result<Outcome, Error> {
     let program = match &options.program {
         Some(program) => program.clone(),
         None => std::env::current_exe().trying(|| "find this program".to_owned())?,
     };
-    let interruption = Interruption::watch().trying(|| "watch for Ctrl-C".to_owned())?;
     let logs = options.out.join("logs");
     fresh_logs(&logs)?;
     let say = Say { begin, quiet: options.quiet };
@@ -167,10 +177,11 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
             program: program.clone(),
             logs: logs.clone(),
             forwarding: options.forwarding.clone(),
-            interruption: &interruption,
+            interruption,
         };
-        let stage = Stage::open(&launcher, &options.out, script.name, &telnetd, say)?;
+        let stage = Stage::open(&launcher, &options.out, script.name, telnetd, say)?;
         steps.push(perform(script, stage, &options.out)?);
+        interruption.check()?;
         if options.keep && place + 1 == SCRIPTS.len() {
             topology.keep();
             say.line(&format!(
@@ -206,6 +217,7 @@ fn perform(script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Er
     let scenario = match played {
         Ok(()) => scenario(script, Verdict::Pass, format!("{} actions", stage.actions.len())),
         Err(error) if error.ends_step_only() => {
+            stage.launcher.interruption.check()?;
             stage.say.line(&format!("the step ends here: {error}"));
             scenario(script, Verdict::Fail, error.to_string())
         }
