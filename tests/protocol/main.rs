@@ -3,6 +3,7 @@
 //! Run by `cargo test --test protocol`.
 
 mod agent;
+mod forwarding;
 mod initiator;
 mod kame;
 mod mobility_header;
