@@ -6,6 +6,7 @@
 
 pub mod daemon;
 pub mod forwarding;
+pub mod pcap;
 pub mod platform;
 pub mod protocol;
 pub mod wire;
