@@ -1,9 +1,9 @@
 //! The command line (design section 5): turns words into settings or requests, and results into text and exit codes
 //! (0 good, 1 a negative answer, 2 usage or configuration, 3 no running node). Called by `main`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -13,6 +13,8 @@ use serde_json::Value;
 use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
 use mga_node::daemon::control::{ClientError, Connection, Request};
 use mga_node::daemon::{self, show};
+use mga_node::pcap::capture::Capture;
+use mga_node::pcap::decode::{self, Filter, Form, Stop};
 use mga_node::protocol::ar::ReverseTunnelEnd;
 
 const NEGATIVE: u8 = 1;
@@ -156,6 +158,24 @@ enum Command {
     },
     /// Check a configuration file
     Check { file: PathBuf },
+    /// Show the IPv6 packets of a capture (pcap or pcapng), a line each
+    Decode(DecodeArguments),
+}
+
+#[derive(Args)]
+struct DecodeArguments {
+    /// The capture; - for standard input
+    file: PathBuf,
+    /// Every field of every packet
+    #[arg(long, conflicts_with = "json")]
+    tree: bool,
+    /// One JSON object per packet
+    #[arg(long)]
+    json: bool,
+    /// Only such packets: mobility, related, icmpv6, tunnelled, malformed, brr, hoti, coti, hot, cot, bu, ba, be or
+    /// an address; repeatable, all must hold
+    #[arg(long, value_name = "WORD")]
+    filter: Vec<Filter>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -300,6 +320,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Register { anycast, target } => order(&target, &Request::Register { anycast }),
         Command::Deregister { anycast, target } => order(&target, &Request::Deregister { anycast }),
         Command::Flush { peer, target } => order(&target, &Request::FlushPeers { peer }),
+        Command::Decode(arguments) => decode(&arguments),
         Command::Check { file } => {
             // A file that cannot be used is the negative answer of a check.
             let checked = Given::read(&file).and_then(Given::settle);
@@ -307,6 +328,37 @@ fn carry_out(command: Command) -> Result<(), Failure> {
             print(&format!("{}: a good configuration for role {}\n", file.display(), settings.role.role()))
         }
     }
+}
+
+fn decode(arguments: &DecodeArguments) -> Result<(), Failure> {
+    let form = match (arguments.tree, arguments.json) {
+        (true, _) => Form::Tree,
+        (_, true) => Form::Json,
+        _ => Form::Line,
+    };
+    let name = arguments.file.display().to_string();
+    let trouble = |error: &dyn std::error::Error| Failure::new(USAGE, format!("{name}: {error}"));
+    let frames = capture(&arguments.file)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = decode::decode(frames, form, &arguments.filter, &mut out);
+    let done = done.and_then(|_| Ok(out.flush()?));
+    match done {
+        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(trouble(&error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A capture file, or standard input for `-`.
+fn capture(file: &Path) -> Result<Capture<Box<dyn io::Read + Send>>, Failure> {
+    let reader: Box<dyn io::Read + Send> = if file == Path::new("-") {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        let opened = std::fs::File::open(file)
+            .map_err(|error| Failure::new(USAGE, format!("{}: {error}", file.display())))?;
+        Box::new(BufReader::with_capacity(1 << 18, opened))
+    };
+    Capture::new(reader).map_err(|error| Failure::new(USAGE, format!("{}: {error}", file.display())))
 }
 
 fn order(target: &Target, request: &Request) -> Result<(), Failure> {

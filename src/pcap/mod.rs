@@ -4,7 +4,9 @@
 //! `lab` judges and draws its runs with it; comparing two captures builds on the same passages.
 
 pub mod capture;
+pub mod decode;
 pub mod ladder;
 pub mod passage;
 pub mod report;
+pub mod tree;
 pub mod view;

@@ -108,7 +108,11 @@ impl Report {
     /// The report as one HTML file with inline style and SVG.
     pub fn html(&self) -> String {
         let count = |verdict| {
-            self.steps.iter().flat_map(|step| &step.findings).filter(|finding| finding.verdict == verdict).count()
+            self.steps
+                .iter()
+                .flat_map(|step| &step.findings)
+                .filter(|finding| finding.verdict == verdict)
+                .count()
         };
         let (pass, fail, skipped) = (count(Verdict::Pass), count(Verdict::Fail), count(Verdict::Skipped));
         let mut html = format!(
@@ -153,8 +157,7 @@ impl Step {
         if !self.actions.is_empty() {
             *html += "<details><summary>What was done</summary><ol class=\"actions\">\n";
             for (at, action) in &self.actions {
-                *html +=
-                    &format!("<li><time>{:.1} s</time> {}</li>\n", at.as_secs_f64(), escape(action));
+                *html += &format!("<li><time>{:.1} s</time> {}</li>\n", at.as_secs_f64(), escape(action));
             }
             *html += "</ol></details>\n";
         }
