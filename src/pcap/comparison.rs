@@ -103,7 +103,7 @@ where
             };
         }
         if let Some(page) = &mut page {
-            page.add(outcome, permit);
+            page.add(conversation, &outcome, permit);
         }
     })?;
     written?;
@@ -228,10 +228,14 @@ impl Verdict {
 #[derive(Default)]
 struct Page {
     rows: Vec<PageRow>,
+    /// Number of the expected packet that each conversation came to, which is where an extra one is drawn.
+    reached: BTreeMap<Conversation, u64>,
     left_out: u64,
 }
 
 struct PageRow {
+    /// Number of the expected packet, or of the one before it in its conversation.
+    place: u64,
     expected: Option<Drawn>,
     actual: Option<Drawn>,
     /// What to say under the pair; empty when they are alike.
@@ -264,14 +268,14 @@ impl Drawn {
 }
 
 impl Page {
-    fn add(&mut self, outcome: Outcome, permit: Option<Vec<String>>) {
+    fn add(&mut self, conversation: &Conversation, outcome: &Outcome, permit: Option<Vec<String>>) {
         if self.rows.len() >= DRAWN {
             self.left_out += 1;
             return;
         }
         let allowed = permit.is_some();
         let mut words = Vec::new();
-        let (expected, actual) = match &outcome {
+        let (expected, actual) = match outcome {
             Outcome::Same { expected, actual } => (Some(expected), Some(actual)),
             Outcome::Missing(packet) => {
                 words.push("missing".to_owned());
@@ -297,15 +301,17 @@ impl Page {
         if let Some(names) = permit {
             words.push(format!("allowed: {}", names.join(", ")));
         }
+        let reached = self.reached.entry(*conversation).or_default();
+        if let Some(packet) = expected {
+            *reached = packet.number;
+        }
+        let place = *reached;
         let (expected, actual) = (expected.map(Drawn::of), actual.map(Drawn::of));
-        self.rows.push(PageRow { expected, actual, words, allowed });
+        self.rows.push(PageRow { place, expected, actual, words, allowed });
     }
 
     fn html(mut self, names: [&str; 2], verdict: &Verdict, allowed: &Allowed) -> String {
-        self.rows.sort_by_key(|row| {
-            let first = [&row.expected, &row.actual].into_iter().flatten().map(|drawn| drawn.at).min();
-            (first, row.expected.as_ref().map(|drawn| drawn.number))
-        });
+        self.rows.sort_by_key(|row| row.place);
         let ladders = [self.ladder(|row| row.expected.as_ref()), self.ladder(|row| row.actual.as_ref())];
         let Totals { same, different, missing, extra, .. } = verdict.totals;
         let word = if verdict.is_same() { "The same protocol" } else { "Different" };
@@ -361,15 +367,15 @@ impl Page {
 
     /// One side's ladder: a column per address and a row per pair, so that partners stand at one height.
     fn ladder<'a>(&'a self, side: impl Fn(&'a PageRow) -> Option<&'a Drawn>) -> Ladder {
-        let mut columns: BTreeMap<Ipv6Addr, usize> = BTreeMap::new();
+        let mut columns: BTreeMap<String, usize> = BTreeMap::new();
         for drawn in self.rows.iter().flat_map(|row| [&row.expected, &row.actual]).flatten() {
-            columns.insert(drawn.from, 0);
-            columns.insert(drawn.to, 0);
+            columns.insert(column_of(drawn.from), 0);
+            columns.insert(column_of(drawn.to), 0);
         }
         for (place, column) in columns.values_mut().enumerate() {
             *column = place;
         }
-        let column = |address: &Ipv6Addr| columns.get(address).copied().unwrap_or(0);
+        let column = |address| columns.get(&column_of(address)).copied().unwrap_or(0);
         let rows = (1..).zip(&self.rows).map(|(at, row)| {
             let sign = match (row.words.is_empty(), row.allowed) {
                 (true, _) => String::new(),
@@ -381,15 +387,23 @@ impl Page {
                 Some(drawn) => Row::Arrow(Arrow {
                     first: drawn.at,
                     last: drawn.at,
-                    from: column(&drawn.from),
-                    to: column(&drawn.to),
+                    from: column(drawn.from),
+                    to: column(drawn.to),
                     label: format!("{sign}{}", drawn.label),
                     count: 1,
                     kind: if sign.is_empty() || row.allowed { drawn.kind } else { Kind::Trouble },
                 }),
             }
         });
-        Ladder { rows: rows.collect(), columns: columns.keys().map(Ipv6Addr::to_string).collect() }
+        Ladder { rows: rows.collect(), columns: columns.into_keys().collect() }
+    }
+}
+
+/// The ladder's column of an address; those that mean nobody in particular share one.
+fn column_of(address: Ipv6Addr) -> String {
+    match address.is_unspecified() || address.is_multicast() || address.is_unicast_link_local() {
+        true => "on the link".to_owned(),
+        false => address.to_string(),
     }
 }
 
@@ -398,7 +412,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--paper:#12181f;--ink:#e4eaf0;--line:#33404c;--bad:#ff8a80;--soft:#9fb0bf}}\
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 ui-sans-serif,system-ui,'DejaVu Sans',sans-serif}\
 main{padding:24px 20px 60px}.sides{display:flex;gap:16px;overflow-x:auto;align-items:flex-start}\
-figure{margin:0}figcaption{font-weight:600}svg{display:block;max-width:none;border:1px solid var(--line)}\
+figure{margin:0;flex:1 1 0;min-width:560px}figcaption{font-weight:600}svg{display:block;width:100%;height:auto;border:1px solid var(--line)}\
 .node{display:none}.name{font-size:9px!important}li{margin:10px 0}li p{margin:0 0 0 16px}\
 .differs p{color:var(--bad)}.allowed{color:var(--soft)}\
 code{display:block;font:12px ui-monospace,'DejaVu Sans Mono',monospace;white-space:pre-wrap}";
