@@ -3,8 +3,14 @@
 //! reading files.
 //! `lab` judges and draws its runs with it; comparing two captures builds on the same passages.
 
+pub mod allow;
 pub mod capture;
+pub mod comparison;
+pub mod decode;
+pub mod diff;
 pub mod ladder;
+pub mod normalise;
 pub mod passage;
 pub mod report;
+pub mod tree;
 pub mod view;
