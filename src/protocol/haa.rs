@@ -180,8 +180,10 @@ pub struct Haa {
     home_agents: HomeAgents,
     prefixes: HomePrefixes,
     prefix_discovery: Option<PrefixDiscovery>,
-    /// The link-local addresses that are defended, and for which anycast addresses (the L flag, RFC 3775 10.3.1).
-    link_locals: BTreeMap<Ipv6Addr, BTreeSet<Ipv6Addr>>,
+    /// The link-local address that is defended with an anycast address (the L flag, RFC 3775 10.3.1).
+    defended: BTreeMap<Ipv6Addr, Ipv6Addr>,
+    /// The same link-local addresses, and for how many anycast addresses each is.
+    link_locals: BTreeMap<Ipv6Addr, usize>,
     cache: BindingCache,
     pending: BTreeMap<Ipv6Addr, Pending>,
     /// When the probes of `pending` end, in order.
@@ -212,6 +214,7 @@ impl Haa {
             prefix_discovery: home_link
                 .prefix_advertisements
                 .map(|window| PrefixDiscovery::new(window, home_link.seed)),
+            defended: BTreeMap::new(),
             link_locals: BTreeMap::new(),
             config,
             cache,
@@ -688,22 +691,27 @@ impl Haa {
     /// Defends `wanted` for `anycast` from now on and no other link-local address. Addresses of several prefixes may
     /// have one in common.
     fn defend_link_local(&mut self, anycast: Ipv6Addr, wanted: Option<Ipv6Addr>) {
-        let mut released = Vec::new();
-        for (address, users) in &mut self.link_locals {
-            if Some(*address) != wanted && users.remove(&anycast) && users.is_empty() {
-                released.push(*address);
+        let former = match wanted {
+            Some(address) => self.defended.insert(anycast, address),
+            None => self.defended.remove(&anycast),
+        };
+        if former == wanted {
+            return;
+        }
+        if let Some(address) = wanted {
+            let users = self.link_locals.entry(address).or_default();
+            *users += 1;
+            if *users == 1 {
+                self.capture(address);
             }
         }
-        for address in released {
-            self.link_locals.remove(&address);
-            self.actions.push_back(Action::ReleaseAddress(address));
-        }
-        let Some(address) = wanted else { return };
-        let users = self.link_locals.entry(address).or_default();
-        let is_new = users.is_empty();
-        users.insert(anycast);
-        if is_new {
-            self.capture(address);
+        let Some(address) = former else { return };
+        if let Some(users) = self.link_locals.get_mut(&address) {
+            *users -= 1;
+            if *users == 0 {
+                self.link_locals.remove(&address);
+                self.actions.push_back(Action::ReleaseAddress(address));
+            }
         }
     }
 

@@ -228,6 +228,22 @@ fn h030_h093_with_l_the_link_local_address_is_drawn_to_the_agent_too_and_let_go_
 }
 
 #[test]
+fn h030_two_prefixes_with_one_identifier_have_one_link_local_address_between_them() {
+    let second: Ipv6Addr = "2001:db8:0:7::a".parse().expect("an address");
+    let home_prefixes =
+        ["2001:db8:0:1::/64", "2001:db8:0:7::/64"].map(|text| text.parse().expect("a prefix"));
+    let config = HaaConfig { home_prefixes: home_prefixes.to_vec(), ..config() };
+    let mut bench = Bench::with(config, HomeLinkConfig::default());
+    bench.packet(&Update { flags: AHL, ..Update::home(5) }.packet());
+    let other = Update { flags: AHL, home_address: Some(second), ..Update::home(5) };
+    assert_eq!(announced(&bench.packet(&other.packet())), [second]);
+    let leave = |update: Update| Update { lifetime: 0, sequence: 6, ..update }.packet();
+    assert!(!bench.packet(&leave(other)).contains(&Action::ReleaseAddress(ANYCAST_LINK_LOCAL)));
+    let last = bench.packet(&leave(Update::home(6)));
+    assert!(last.contains(&Action::ReleaseAddress(ANYCAST_LINK_LOCAL)));
+}
+
+#[test]
 fn h030_without_l_no_link_local_address_is_touched() {
     let actions = Bench::probing().packet(&Update::home(5).packet());
     assert_eq!(probed(&actions), [ANYCAST]);
