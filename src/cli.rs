@@ -92,6 +92,15 @@ struct RunArguments {
     /// haa: acknowledge first registrations without probing the home link for the address
     #[arg(long)]
     no_duplicate_address_detection: bool,
+    /// haa: own place in discovery replies, as in the Home Agent Information that the host advertises
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    preference: Option<i16>,
+    /// haa: the refresh interval advised in acknowledgements
+    #[arg(long, value_name = "SECONDS")]
+    refresh_advice: Option<u32>,
+    /// haa: tell no prefixes of the home link
+    #[arg(long)]
+    no_mobile_prefix_advertisements: bool,
     /// ar: keep to the tunnel
     #[arg(long)]
     no_route_optimisation: bool,
@@ -370,6 +379,11 @@ impl RunArguments {
             max_lifetime: self.max_lifetime,
             max_bindings: self.max_bindings,
             duplicate_address_detection: self.no_duplicate_address_detection.then_some(false),
+            preference: self.preference,
+            refresh_advice: self.refresh_advice,
+            mobile_prefix_advertisements: self.no_mobile_prefix_advertisements.then_some(false),
+            min_prefix_interval: None,
+            max_prefix_interval: None,
             route_optimisation: self.no_route_optimisation.then_some(false),
             reverse_tunnel_end: self.reverse_tunnel_end,
         }

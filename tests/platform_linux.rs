@@ -503,6 +503,53 @@ fn an_assigned_address_serves_programs_and_is_never_chosen_by_the_kernel() {
 }
 
 #[test]
+fn h095_h099_an_owned_link_local_address_is_answered_for_and_its_packets_are_unreachable() {
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xa);
+    let wire = Wire::new();
+    wire.with_node(|node| {
+        node.become_router().expect("a router");
+        node.own(ANYCAST).expect("owned");
+        node.own(link_local).expect("owned, with the group of the other");
+        let ping = || {
+            let output = run_in(&wire.peer, "ping", &["-c", "2", "-W", "1", &format!("{link_local}%eth0")]);
+            assert!(!output.status.success());
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let neighbors = || wire.peer.ip(&["-6", "neigh", "show", "dev", "eth0"]).expect("neighbors");
+        let said = ping();
+        assert!(said.contains("Destination unreachable: Address unreachable"), "{said}");
+        assert!(neighbors().contains("fe80::a lladdr 02:00:00:00:01:02"), "{}", neighbors());
+        assert!(drain(node).is_empty(), "nothing that could get into a tunnel");
+
+        node.disown(link_local).expect("disowned");
+        wire.peer.ip(&["neigh", "flush", "dev", "eth0"]).expect("flushed");
+        let still = spawn_in(&wire.peer, "ping", &["-c", "1", "-W", "1", &ANYCAST.to_string()]);
+        let came = wait_for(node, |received| (received.intake == Intake::Own).then_some(()));
+        assert!(came.is_some(), "the group is still listened to for the other address");
+        finish(still);
+        ping();
+        assert!(!neighbors().contains("fe80::a lladdr"), "{}", neighbors());
+    });
+}
+
+#[test]
+fn h113_router_advertisements_are_copied_with_neighbor_discovery_only() {
+    let wire = Wire::new();
+    wire.with_node(|node| {
+        let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let body = vec![134, 0, 0, 0, 64, 0x20, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+        let advertisement = ipv6(58, PEER, all_nodes, &checksummed(58, 2, PEER, all_nodes, body));
+        for (neighbor_discovery, expected) in [(true, 1), (false, 0)] {
+            node.tap(&[HOST], neighbor_discovery).expect("tapped");
+            drain(node);
+            wire.peer.run(|| send_raw(std::slice::from_ref(&advertisement))).expect("the namespace");
+            let seen = drain(node);
+            assert_eq!(seen.iter().filter(|r| r.packet.as_slice()[40] == 134).count(), expected);
+        }
+    });
+}
+
+#[test]
 fn a_redirection_catches_programs_but_not_our_own_packets() {
     const SECOND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 9, 0, 0, 0, 2);
     let wire = Wire::new();

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, libpcap and the real
-# programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, python3 with scapy).
+# programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, radvd, python3 with scapy).
 # Run by tests/section5.sh and tests/all.sh; does nothing when everything is there.
 set -eu
 
@@ -22,6 +22,7 @@ want tcpdump tcpdump
 want tshark tshark
 want iperf3 iperf3
 want ethtool ethtool
+want radvd radvd
 want setpriv util-linux
 want python3 python3
 has_scapy() { python3 -c 'import scapy.all' >/dev/null 2>&1; }

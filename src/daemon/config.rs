@@ -20,6 +20,9 @@ const DEFAULT_LIFETIME: u32 = 420;
 const LONGEST_LIFETIME: u32 = 65_535 * 4;
 const DEFAULT_MAX_BINDINGS: usize = 100_000;
 
+/// MinMobPfxAdvInterval and MaxMobPfxAdvInterval of RFC 3775 section 13, in seconds.
+const PREFIX_INTERVALS: (u32, u32) = (600, 86_400);
+
 /// What a node is (thesis table 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -134,6 +137,19 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate_address_detection: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub preference: Option<i16>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_advice: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mobile_prefix_advertisements: Option<bool>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_prefix_interval: Option<u32>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_prefix_interval: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub route_optimisation: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reverse_tunnel_end: Option<ReverseTunnelEnd>,
@@ -174,6 +190,7 @@ pub enum RoleSettings {
         max_lifetime: u32,
         max_bindings: usize,
         duplicate_address_detection: bool,
+        home_link: HomeLinkSettings,
     },
     Ar {
         care_of: Option<Ipv6Addr>,
@@ -188,6 +205,19 @@ pub enum RoleSettings {
     Ai {
         max_bindings: usize,
     },
+}
+
+/// An agent's part among the agents and prefixes of its home link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HomeLinkSettings {
+    pub preference: i16,
+    /// Seconds.
+    pub refresh_advice: Option<u32>,
+    pub mobile_prefix_advertisements: bool,
+    /// Seconds.
+    pub min_prefix_interval: u32,
+    /// Seconds.
+    pub max_prefix_interval: u32,
 }
 
 impl Settings {
@@ -209,6 +239,7 @@ impl Settings {
                 max_lifetime,
                 max_bindings,
                 duplicate_address_detection,
+                home_link,
             } => Given {
                 agent,
                 anycast: anycast.into_iter().map(AnycastEntry::of).collect(),
@@ -217,6 +248,11 @@ impl Settings {
                 max_lifetime: Some(max_lifetime),
                 max_bindings: Some(max_bindings),
                 duplicate_address_detection: Some(duplicate_address_detection),
+                preference: Some(home_link.preference),
+                refresh_advice: home_link.refresh_advice,
+                mobile_prefix_advertisements: Some(home_link.mobile_prefix_advertisements),
+                min_prefix_interval: Some(home_link.min_prefix_interval),
+                max_prefix_interval: Some(home_link.max_prefix_interval),
                 ..given
             },
             RoleSettings::Ar {
@@ -307,6 +343,13 @@ impl Given {
             duplicate_address_detection: self
                 .duplicate_address_detection
                 .or(file.duplicate_address_detection),
+            preference: self.preference.or(file.preference),
+            refresh_advice: self.refresh_advice.or(file.refresh_advice),
+            mobile_prefix_advertisements: self
+                .mobile_prefix_advertisements
+                .or(file.mobile_prefix_advertisements),
+            min_prefix_interval: self.min_prefix_interval.or(file.min_prefix_interval),
+            max_prefix_interval: self.max_prefix_interval.or(file.max_prefix_interval),
             route_optimisation: self.route_optimisation.or(file.route_optimisation),
             reverse_tunnel_end: self.reverse_tunnel_end.or(file.reverse_tunnel_end),
         }
@@ -378,6 +421,7 @@ impl Given {
         }
         let max_lifetime = self.max_lifetime.unwrap_or(LONGEST_LIFETIME);
         check_lifetime("max-lifetime", max_lifetime)?;
+        let home_link = self.settle_home_link()?;
         Ok(RoleSettings::Haa {
             agent: self.agent,
             anycast: self.anycast.iter().map(|entry| entry.address).collect(),
@@ -385,6 +429,29 @@ impl Given {
             max_lifetime,
             max_bindings: self.max_bindings.unwrap_or(DEFAULT_MAX_BINDINGS),
             duplicate_address_detection: self.duplicate_address_detection.unwrap_or(true),
+            home_link,
+        })
+    }
+
+    fn settle_home_link(&self) -> Result<HomeLinkSettings, ConfigError> {
+        if let Some(advice) = self.refresh_advice {
+            check_lifetime("refresh-advice", advice)?;
+        }
+        let (least, most) = PREFIX_INTERVALS;
+        let most = self.max_prefix_interval.unwrap_or(most.max(self.min_prefix_interval.unwrap_or(least)));
+        let least = self.min_prefix_interval.unwrap_or(least.min(most));
+        wrong_unless(
+            (1..=most).contains(&least),
+            "min-prefix-interval",
+            least,
+            "give seconds from 1 to max-prefix-interval",
+        )?;
+        Ok(HomeLinkSettings {
+            preference: self.preference.unwrap_or(0),
+            refresh_advice: self.refresh_advice,
+            mobile_prefix_advertisements: self.mobile_prefix_advertisements.unwrap_or(true),
+            min_prefix_interval: least,
+            max_prefix_interval: most,
         })
     }
 
@@ -464,6 +531,11 @@ impl Given {
             ("max-lifetime", self.max_lifetime.is_some(), haa),
             ("max-bindings", self.max_bindings.is_some(), !ar),
             ("duplicate-address-detection", self.duplicate_address_detection.is_some(), haa),
+            ("preference", self.preference.is_some(), haa),
+            ("refresh-advice", self.refresh_advice.is_some(), haa),
+            ("mobile-prefix-advertisements", self.mobile_prefix_advertisements.is_some(), haa),
+            ("min-prefix-interval", self.min_prefix_interval.is_some(), haa),
+            ("max-prefix-interval", self.max_prefix_interval.is_some(), haa),
             ("route-optimisation", self.route_optimisation.is_some(), ar),
             ("reverse-tunnel-end", self.reverse_tunnel_end.is_some(), ar),
             ("authentication", self.authentication.is_some(), haa || ar),
@@ -539,6 +611,28 @@ mod tests {
         let message = Given::read(&path).expect_err("the key is unknown").to_string();
         std::fs::remove_file(&path).expect("the scratch file goes");
         assert!(message.contains(":2:1: unknown field `interfaec`"), "{message}");
+    }
+
+    #[test]
+    fn an_agents_part_on_the_home_link_is_settled_and_said_again() {
+        let agent = "role = 'haa'\ninterface = 'eth0'\nauthentication = 'none'\n";
+        let settings =
+            given(&format!("{agent}preference = -5\nrefresh-advice = 96\nmax-prefix-interval = 300"))
+                .settle()
+                .expect("good settings");
+        let RoleSettings::Haa { home_link, .. } = &settings.role else { panic!("an agent's") };
+        let expected = HomeLinkSettings {
+            preference: -5,
+            refresh_advice: Some(96),
+            mobile_prefix_advertisements: true,
+            min_prefix_interval: 300,
+            max_prefix_interval: 300,
+        };
+        assert_eq!(*home_link, expected);
+        assert_eq!(settings.words().settle().expect("good settings"), settings);
+        assert!(error(&format!("{agent}refresh-advice = 97")).starts_with("refresh-advice = 97:"));
+        let message = error(&format!("{agent}min-prefix-interval = 9\nmax-prefix-interval = 8"));
+        assert!(message.starts_with("min-prefix-interval = 9:"), "{message}");
     }
 
     #[test]

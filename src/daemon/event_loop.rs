@@ -21,7 +21,8 @@ use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::ai::{Ai, AiConfig};
 use crate::protocol::ar::{AnycastConfig, Ar, ArConfig};
 use crate::protocol::clock::Instant;
-use crate::protocol::haa::{Haa, HaaConfig};
+use crate::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
+use crate::protocol::prefix_discovery::AdvertisementWindow;
 use crate::protocol::random::Random;
 use crate::protocol::report::Report;
 use crate::wire::PacketBuffer;
@@ -212,6 +213,7 @@ fn prepare(
             max_lifetime,
             max_bindings,
             duplicate_address_detection,
+            home_link,
         } => {
             let agent = agent.ok_or_else(unresolved)?;
             let link_address = interface.link_address.ok_or_else(|| {
@@ -223,7 +225,7 @@ fn prepare(
                 Steal::DestinationOptions { destination: agent },
                 Steal::Tunnel { source: None, destination: agent },
             ])?;
-            host.tap(&[agent], *duplicate_address_detection)?;
+            host.tap(&[agent], true)?;
             let config = HaaConfig {
                 agent,
                 link_local: host.link_local()?,
@@ -234,7 +236,17 @@ fn prepare(
                 max_bindings: *max_bindings,
                 duplicate_address_detection: *duplicate_address_detection,
             };
-            Ok((Node::Haa(Box::new(Haa::new(config))), Own::Fixed(agent)))
+            let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+            let home_link = HomeLinkConfig {
+                preference: home_link.preference,
+                refresh_advice: home_link.refresh_advice.map(Lifetime::from_seconds),
+                prefix_advertisements: home_link.mobile_prefix_advertisements.then(|| AdvertisementWindow {
+                    least: seconds(home_link.min_prefix_interval),
+                    most: seconds(home_link.max_prefix_interval),
+                }),
+                seed: u64::from_be_bytes(SystemRandom.octets8()),
+            };
+            Ok((Node::Haa(Box::new(Haa::on_home_link(config, home_link))), Own::Fixed(agent)))
         }
         RoleSettings::Ar {
             care_of,

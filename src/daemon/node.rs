@@ -160,12 +160,18 @@ impl Node {
         }
     }
 
-    /// The lifetimes the node watches over, soonest first: of bindings, or of registrations and what is known of
-    /// initiators. `in` is in seconds.
+    /// The lifetimes the node watches over, soonest first: of bindings and of other home agents, or of registrations
+    /// and what is known of initiators. `in` is in seconds.
     pub fn lifetimes(&self, now: Instant) -> Vec<Value> {
         let of_binding = |binding: &BindingView| json!({ "timer": "binding lifetime", "anycast": binding.anycast, "peer": binding.care_of, "in": binding.remaining });
         let mut lifetimes: Vec<Value> = match self {
-            Node::Haa(node) => node.bindings(now).iter().map(of_binding).collect(),
+            Node::Haa(node) => {
+                let agents = node.home_agents(now).into_iter().filter_map(|agent| {
+                    let (router, remaining) = (agent.router?, agent.remaining?);
+                    Some(json!({ "timer": "home agent lifetime", "peer": router, "in": remaining }))
+                });
+                node.bindings(now).iter().map(of_binding).chain(agents).collect()
+            }
             Node::Ai(node) => node.bindings(now).iter().map(of_binding).collect(),
             Node::Ar(node) => {
                 let mut timers = Vec::new();

@@ -15,7 +15,7 @@ use crate::protocol::clock::Instant;
 use crate::protocol::limits::HOP_LIMIT;
 use crate::wire::PacketBuffer;
 use crate::wire::chain::Packet;
-use crate::wire::icmpv6::{ErrorReason, error_packet};
+use crate::wire::icmpv6::{ErrorReason, error_packet, kind};
 use crate::wire::ipv6::{HEADER_LENGTH, next_header};
 use crate::wire::rewrite::{insert_home_address, insert_routing2, strip_home_address, strip_routing2};
 use crate::wire::tunnel::{decapsulate, encapsulate};
@@ -90,6 +90,12 @@ struct Fixed {
 fn address_at(bytes: &[u8], offset: usize) -> Option<Ipv6Addr> {
     let octets: [u8; 16] = bytes.get(offset..offset + 16)?.try_into().ok()?;
     Some(Ipv6Addr::from(octets))
+}
+
+/// A question that only an agent answers, and no host's stack knows (RFC 3775 6.7).
+fn is_prefix_solicitation(packet: &Packet<'_>) -> bool {
+    packet.upper.protocol == next_header::ICMPV6
+        && packet.payload().first() == Some(&kind::MOBILE_PREFIX_SOLICITATION)
 }
 
 impl Fixed {
@@ -217,6 +223,13 @@ impl Forwarder {
             }
             let key = RuleKey::of(RuleKind::TunnelToResponder, anycast);
             self.carried(key, passing);
+            if fixed.source == agent {
+                // What the agent itself says, it says as a correspondent (10.4.2).
+                return match insert_routing2(passing.packet, &care_of) {
+                    Ok(()) => Fate::Send,
+                    Err(_) => Fate::Drop("malformed"),
+                };
+            }
             encapsulate(passing.packet, &agent, &care_of, HOP_LIMIT);
             return Fate::Send;
         }
@@ -339,6 +352,10 @@ impl Forwarder {
         let key = RuleKey::between(RuleKind::HomeAddressIn, option.address, fixed.destination);
         let Some(Rule::HomeAddressIn { care_of, .. }) = self.lookup(key) else { return Fate::Role };
         if care_of != fixed.source || parsed.upper.protocol == next_header::MOBILITY {
+            return Fate::Role;
+        }
+        let serves = self.rules.contains_key(&RuleKey::of(RuleKind::TunnelToResponder, option.address));
+        if serves && is_prefix_solicitation(&parsed) {
             return Fate::Role;
         }
         self.carried(key, passing);

@@ -35,8 +35,21 @@ pub fn packet(
     lifetime: Lifetime,
     key: Option<SealKey<'_>>,
 ) -> Vec<u8> {
+    packet_with(answered, status, sequence, lifetime, &[], key)
+}
+
+/// Like [`packet`] with mobility options before the authenticator, such as Binding Refresh Advice.
+pub fn packet_with(
+    answered: Answered,
+    status: Status,
+    sequence: u16,
+    lifetime: Lifetime,
+    options: &[MobilityOption],
+    key: Option<SealKey<'_>>,
+) -> Vec<u8> {
     let authorization = key.map(|_| MobilityOption::BindingAuthorizationData(vec![0; 12]));
-    let options = align(FIXED_PART, authorization.as_slice());
+    let options: Vec<_> = options.iter().cloned().chain(authorization).collect();
+    let options = align(FIXED_PART, &options);
     let flags = AcknowledgementFlags::empty();
     let message = Message::BindingAcknowledgement(BindingAcknowledgement {
         status,

@@ -33,7 +33,8 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "rule", rename_all = "kebab-case")]
 pub enum Rule {
-    /// Agent: a packet to `anycast` gets an outer header `agent` -> `care_of` (RFC 3775 10.4.2).
+    /// Agent: a packet to `anycast` gets an outer header `agent` -> `care_of`; one that `agent` itself sends travels
+    /// to `care_of` with a type 2 routing header instead (RFC 3775 10.4.2).
     TunnelToResponder { anycast: Ipv6Addr, agent: Ipv6Addr, care_of: Ipv6Addr },
     /// Agent: an outer header `care_of` -> `agent` around a packet from `anycast` is removed (10.4.5).
     TunnelFromResponder { anycast: Ipv6Addr, agent: Ipv6Addr, care_of: Ipv6Addr },

@@ -14,15 +14,19 @@ use super::binding::cache::{Binding, BindingCache};
 use super::binding::sequence::is_newer;
 use super::clock::Instant;
 use super::counters::Counters;
+use super::home_agents::{HomeAgentView, HomeAgents, Learned};
 use super::home_link;
+use super::home_prefixes::HomePrefixes;
 use super::input::{
     self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, Refusal, TunnelQuoted, is_routable_unicast,
     is_unicast,
 };
 use super::limits::{DUPLICATE_ADDRESS_WAIT, HOP_LIMIT, NEIGHBOR_DISCOVERY_HOP_LIMIT};
+use super::prefix_discovery::{self, AdvertisementWindow, PrefixDiscovery};
 use super::report::Report;
+use super::router_advertisement::RouterAdvertisement;
 use crate::wire::chain::Packet;
-use crate::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message};
+use crate::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message, error_packet, kind};
 use crate::wire::ipv6::next_header;
 use crate::wire::mobility::{
     BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status, UpdateFlags,
@@ -48,6 +52,29 @@ pub struct HaaConfig {
     pub max_bindings: usize,
     /// Probe a new anycast address on the home link before the first acknowledgement (RFC 3775 10.3.1).
     pub duplicate_address_detection: bool,
+}
+
+/// What the agent is told about its part among the agents and prefixes of the home link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HomeLinkConfig {
+    /// This agent's own place in discovery replies; higher is preferred. The same number belongs into the Home Agent
+    /// Information option of the Router Advertisements that the host sends (RFC 3775 7.4).
+    pub preference: i16,
+    /// The Refresh Interval advised in acknowledgements, in units of 4 seconds, where it is less than the lifetime
+    /// (RFC 3775 6.2.4); `None` advises nothing.
+    pub refresh_advice: Option<Lifetime>,
+    /// Between which moments unsolicited Mobile Prefix Advertisements are sent; `None` sends none at all, and
+    /// answers no solicitation.
+    pub prefix_advertisements: Option<AdvertisementWindow>,
+    /// Begins the row that orders equal agents and spreads advertisements; no two agents should share it.
+    pub seed: u64,
+}
+
+impl Default for HomeLinkConfig {
+    fn default() -> Self {
+        let prefix_advertisements = Some(AdvertisementWindow::default());
+        Self { preference: 0, refresh_advice: None, prefix_advertisements, seed: 0 }
+    }
 }
 
 /// What an operator tells a running agent.
@@ -118,10 +145,45 @@ struct Update {
     lifetime: Lifetime,
 }
 
+impl Update {
+    /// The update that made a binding that waits.
+    fn of(binding: &Binding, answered: Answered) -> Self {
+        Self {
+            answered,
+            care_of: binding.care_of,
+            has_home_address_option: true,
+            sequence: binding.sequence,
+            flags: binding.flags,
+            lifetime: binding.lifetime,
+        }
+    }
+}
+
+/// True for the messages of RFC 4861, which concern an address and not the node behind it.
+fn is_neighbor_discovery(packet: &Packet<'_>) -> bool {
+    packet.upper.protocol == next_header::ICMPV6
+        && packet
+            .payload()
+            .first()
+            .is_some_and(|of| (kind::ROUTER_SOLICITATION..=kind::REDIRECT).contains(of))
+}
+
+fn is_prefix_solicitation(packet: &Packet<'_>) -> bool {
+    packet.payload().first() == Some(&kind::MOBILE_PREFIX_SOLICITATION)
+}
+
 /// The home anycast agent.
 #[derive(Debug)]
 pub struct Haa {
     config: HaaConfig,
+    refresh_advice: Option<Lifetime>,
+    home_agents: HomeAgents,
+    prefixes: HomePrefixes,
+    prefix_discovery: Option<PrefixDiscovery>,
+    /// The link-local address that is defended with an anycast address (the L flag, RFC 3775 10.3.1).
+    defended: BTreeMap<Ipv6Addr, Ipv6Addr>,
+    /// The same link-local addresses, and for how many anycast addresses each is.
+    link_locals: BTreeMap<Ipv6Addr, usize>,
     cache: BindingCache,
     pending: BTreeMap<Ipv6Addr, Pending>,
     /// When the probes of `pending` end, in order.
@@ -134,6 +196,11 @@ pub struct Haa {
 impl Haa {
     /// An agent without bindings. Its first actions attract the home agents' anycast addresses (RFC 3775 10.5).
     pub fn new(config: HaaConfig) -> Self {
+        Self::on_home_link(config, HomeLinkConfig::default())
+    }
+
+    /// Like [`Haa::new`], with a place among the agents and prefixes of the home link.
+    pub fn on_home_link(config: HaaConfig, home_link: HomeLinkConfig) -> Self {
         let actions = config
             .home_prefixes
             .iter()
@@ -141,6 +208,14 @@ impl Haa {
             .collect();
         let cache = BindingCache::new(config.max_bindings);
         Self {
+            refresh_advice: home_link.refresh_advice,
+            home_agents: HomeAgents::new(config.agent, home_link.preference, home_link.seed),
+            prefixes: HomePrefixes::new(&config.home_prefixes),
+            prefix_discovery: home_link
+                .prefix_advertisements
+                .map(|window| PrefixDiscovery::new(window, home_link.seed)),
+            defended: BTreeMap::new(),
+            link_locals: BTreeMap::new(),
             config,
             cache,
             pending: BTreeMap::new(),
@@ -164,9 +239,15 @@ impl Haa {
             );
             return;
         }
+        if self.link_locals.contains_key(&packet.header.destination) && !is_neighbor_discovery(&packet) {
+            return self.refuse_link_local(now, &packet);
+        }
         match packet.upper.protocol {
             next_header::MOBILITY => self.handle_mobility(now, &packet),
             next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
+            next_header::ICMPV6 if self.is_from_bound(&packet) && is_prefix_solicitation(&packet) => {
+                self.handle_icmpv6(now, &packet);
+            }
             next_header::IPV6 => self.refuse_tunnel(now, &packet),
             _ if packet.home_address.is_some() => self.refuse_home_address(now, &packet),
             _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
@@ -190,6 +271,17 @@ impl Haa {
                 self.accept(now, pending.binding, pending.answered);
             }
         }
+        for router in self.home_agents.expire(now) {
+            self.report(
+                Report::info("home-agent-lost")
+                    .peer(router)
+                    .because("it advertised itself no longer", "RFC 3775 10.5.1"),
+            );
+        }
+        if self.prefixes.expire(now) {
+            self.end_bindings_without_prefix(now);
+        }
+        self.advertise_prefixes(now);
     }
 
     /// Carries out an operator's command.
@@ -231,7 +323,16 @@ impl Haa {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
         let probe = self.probes.first().map(|(until, _)| (*until, "duplicate address detection"));
-        [expiry, probe].into_iter().flatten().min()
+        let agent = self.home_agents.next_expiry().map(|at| (at, "home agent lifetime"));
+        let prefix = self.prefixes.next_expiry().map(|at| (at, "prefix lifetime"));
+        let due = self.prefix_discovery.as_ref().and_then(PrefixDiscovery::next_due);
+        let advertisement = due.map(|at| (at, "mobile prefix advertisement"));
+        [expiry, probe, agent, prefix, advertisement].into_iter().flatten().min()
+    }
+
+    /// The home agents list, this agent first.
+    pub fn home_agents(&self, now: Instant) -> Vec<HomeAgentView> {
+        self.home_agents.views(now)
     }
 
     /// The anycast binding cache.
@@ -369,7 +470,7 @@ impl Haa {
             return self.deregister(&update);
         }
         let home_address = update.answered.home_address;
-        if !self.config.home_prefixes.iter().any(|prefix| prefix.contains(&home_address)) {
+        if self.prefixes.of(now, &home_address).is_none() {
             return reject(
                 self,
                 Status::NOT_HOME_SUBNET,
@@ -394,6 +495,16 @@ impl Haa {
                 self,
                 Status::INSUFFICIENT_RESOURCES,
                 "the binding cache is full",
+                "RFC 3775 10.3.1",
+            );
+        }
+        if update.flags.contains(UpdateFlags::LINK_LOCAL)
+            && self.config.link_local.is_some_and(|own| self.link_local_of(now, &home_address) == Some(own))
+        {
+            return reject(
+                self,
+                Status::DUPLICATE_ADDRESS,
+                "the link-local address that belongs to the anycast address is this agent's",
                 "RFC 3775 10.3.1",
             );
         }
@@ -427,6 +538,9 @@ impl Haa {
             None => {
                 self.report(Report::debug("duplicate-address-detection").anycast(anycast));
                 self.actions.push_back(Action::Send(home_link::duplicate_address_probe(anycast)));
+                if let Some(link_local) = self.link_local_wanted(now, &binding) {
+                    self.actions.push_back(Action::Send(home_link::duplicate_address_probe(link_local)));
+                }
                 let until = now + DUPLICATE_ADDRESS_WAIT;
                 self.probes.insert((until, anycast));
                 self.pending.insert(anycast, Pending { binding, answered, until });
@@ -437,7 +551,20 @@ impl Haa {
     /// Stores a binding, puts the rewrites in place, draws the address to the agent if it is new, and only then
     /// acknowledges, so that the responder's first packet finds everything ready.
     fn accept(&mut self, now: Instant, mut binding: Binding, answered: Answered) {
-        binding.expires = now + binding.lifetime.duration();
+        let Some((granted, status)) = self.prefixes.grant(now, &binding.home_address, binding.lifetime)
+        else {
+            return self.reject(
+                &Update::of(&binding, answered),
+                Status::NOT_HOME_SUBNET,
+                binding.sequence,
+                "the home prefix is no longer valid",
+                "RFC 3775 10.3.1",
+            );
+        };
+        binding.lifetime = granted;
+        binding.expires = now + granted.duration();
+        let link_local = self.link_local_wanted(now, &binding);
+        let key = binding.key();
         let Binding { home_address: anycast, own_address: agent, care_of, sequence, lifetime, .. } = binding;
         let captured = self.cache.binds(&anycast);
         let previous = self.cache.insert(binding);
@@ -452,16 +579,15 @@ impl Haa {
             }
         }
         if !captured {
-            self.actions.push_back(Action::CaptureAddress(anycast));
-            let source = self.config.link_local.unwrap_or(self.config.agent);
-            self.actions.push_back(Action::Send(home_link::unsolicited_advertisement(
-                &source,
-                anycast,
-                self.config.link_address,
-            )));
+            self.capture(anycast);
         }
+        self.defend_link_local(anycast, link_local);
         self.counters.count("binding-update.accepted");
-        self.acknowledge(answered, Status::ACCEPTED, sequence, lifetime);
+        self.acknowledge(answered, status, sequence, lifetime);
+        let preferred = self.prefixes.shortest_preferred(now);
+        if let Some(discovery) = &mut self.prefix_discovery {
+            discovery.bound(now, key, preferred);
+        }
         let event = match moved_from {
             None => Report::info("binding-created"),
             Some(old) if old == care_of => Report::debug("binding-refreshed"),
@@ -511,17 +637,24 @@ impl Haa {
 
     fn withdraw(&mut self, binding: &Binding) {
         let anycast = binding.home_address;
+        if let Some(discovery) = &mut self.prefix_discovery {
+            discovery.unbound(&binding.key());
+        }
         let own = RuleKey::between(RuleKind::HomeAddressIn, anycast, binding.own_address);
         self.actions.push_back(Action::RemoveRule(own));
         // A responder may also be registered at another address of this agent (RFC 3775 9.1): then that binding
         // has the tunnel from now on.
         if let Some(other) = self.cache.of(&anycast) {
             let (agent, care_of) = (other.own_address, other.care_of);
+            let keeps_link_local = other.flags.contains(UpdateFlags::LINK_LOCAL);
             for rule in [
                 Rule::TunnelToResponder { anycast, agent, care_of },
                 Rule::TunnelFromResponder { anycast, agent, care_of },
             ] {
                 self.actions.push_back(Action::InstallRule(rule));
+            }
+            if !keeps_link_local {
+                self.defend_link_local(anycast, None);
             }
             return;
         }
@@ -529,6 +662,57 @@ impl Haa {
             self.actions.push_back(Action::RemoveRule(RuleKey::of(kind, anycast)));
         }
         self.actions.push_back(Action::ReleaseAddress(anycast));
+        self.defend_link_local(anycast, None);
+    }
+
+    /// Draws an address to this agent (RFC 3775 10.4.1).
+    fn capture(&mut self, address: Ipv6Addr) {
+        self.actions.push_back(Action::CaptureAddress(address));
+        let source = self.config.link_local.unwrap_or(self.config.agent);
+        self.actions.push_back(Action::Send(home_link::unsolicited_advertisement(
+            &source,
+            address,
+            self.config.link_address,
+        )));
+    }
+
+    /// The link-local address that belongs to a home address (RFC 3775 10.3.1).
+    fn link_local_of(&self, now: Instant, home_address: &Ipv6Addr) -> Option<Ipv6Addr> {
+        let prefix = self.prefixes.of(now, home_address)?;
+        Some(home_link::link_local_of(home_address, prefix.prefix_len()))
+    }
+
+    /// The link-local address that is to be defended with `binding`, which the L flag asks for.
+    fn link_local_wanted(&self, now: Instant, binding: &Binding) -> Option<Ipv6Addr> {
+        let wanted = binding.flags.contains(UpdateFlags::LINK_LOCAL);
+        wanted.then(|| self.link_local_of(now, &binding.home_address)).flatten()
+    }
+
+    /// Defends `wanted` for `anycast` from now on and no other link-local address. Addresses of several prefixes may
+    /// have one in common.
+    fn defend_link_local(&mut self, anycast: Ipv6Addr, wanted: Option<Ipv6Addr>) {
+        let former = match wanted {
+            Some(address) => self.defended.insert(anycast, address),
+            None => self.defended.remove(&anycast),
+        };
+        if former == wanted {
+            return;
+        }
+        if let Some(address) = wanted {
+            let users = self.link_locals.entry(address).or_default();
+            *users += 1;
+            if *users == 1 {
+                self.capture(address);
+            }
+        }
+        let Some(address) = former else { return };
+        if let Some(users) = self.link_locals.get_mut(&address) {
+            *users -= 1;
+            if *users == 0 {
+                self.link_locals.remove(&address);
+                self.actions.push_back(Action::ReleaseAddress(address));
+            }
+        }
     }
 
     fn reject(
@@ -560,7 +744,11 @@ impl Haa {
 
     fn acknowledge(&mut self, answered: Answered, status: Status, sequence: u16, lifetime: Lifetime) {
         self.counters.count("binding-acknowledgement.sent");
-        let packet = acknowledgement::packet(answered, status, sequence, lifetime, None);
+        let granted = status.is_accepted() && lifetime != Lifetime::ZERO;
+        let advice = self.refresh_advice.filter(|advice| granted && *advice < lifetime);
+        let advice = advice.map(MobilityOption::BindingRefreshAdvice);
+        let options = advice.as_slice();
+        let packet = acknowledgement::packet_with(answered, status, sequence, lifetime, options, None);
         self.actions.push_back(Action::Send(packet));
     }
 
@@ -570,7 +758,7 @@ impl Haa {
             return;
         };
         let checked = crate::wire::ipv6::checksum(
-            &packet.header.source,
+            &packet.final_source(),
             &packet.header.destination,
             next_header::ICMPV6,
             packet.payload(),
@@ -583,8 +771,17 @@ impl Haa {
             Icmpv6Message::HomeAgentDiscoveryRequest { code: 0, identifier, .. } => {
                 self.answer_discovery(packet, identifier);
             }
+            Icmpv6Message::MobilePrefixSolicitation { code: 0, identifier, .. } => {
+                self.answer_prefix_solicitation(now, packet, identifier);
+            }
+            Icmpv6Message::RouterAdvertisement { .. } => {
+                match RouterAdvertisement::of(packet, &received.message) {
+                    Some(heard) => self.learn(now, &heard),
+                    None => self.counters.count("router-advertisement.invalid"),
+                }
+            }
             Icmpv6Message::NeighborAdvertisement { .. } | Icmpv6Message::NeighborSolicitation { .. } => {
-                self.handle_neighbor_discovery(packet, &received.message);
+                self.handle_neighbor_discovery(now, packet, &received.message);
             }
             Icmpv6Message::DestinationUnreachable { .. }
             | Icmpv6Message::PacketTooBig { .. }
@@ -605,29 +802,112 @@ impl Haa {
             code: 0,
             identifier,
             reserved: 0,
-            home_agents: vec![self.config.agent],
+            home_agents: self.home_agents.in_order(),
         };
         let reply = home_link::icmpv6_packet(&self.config.agent, &packet.header.source, HOP_LIMIT, message);
         self.actions.push_back(Action::Send(reply));
         self.report(Report::debug("home-agent-discovered").peer(packet.header.source));
     }
 
+    /// A Router Advertisement of the home link: who else is a home agent, and how long the prefixes are good
+    /// (RFC 3775 10.5.1, 10.6.1).
+    fn learn(&mut self, now: Instant, heard: &RouterAdvertisement) {
+        self.counters.count("router-advertisement.received");
+        match self.home_agents.learn(now, heard) {
+            Learned::Nothing => {}
+            Learned::Added => self.report(Report::info("home-agent-found").peer(heard.router)),
+            Learned::Removed => {
+                let report = Report::info("home-agent-lost").peer(heard.router);
+                self.report(report.because("it says that it is one no longer", "RFC 3775 10.5.1"));
+            }
+        }
+        if self.prefixes.learn(now, heard).is_empty() {
+            return;
+        }
+        self.report(Report::info("home-prefixes-changed").peer(heard.router));
+        self.end_bindings_without_prefix(now);
+        let preferred = self.prefixes.shortest_preferred(now);
+        if let Some(discovery) = &mut self.prefix_discovery {
+            for binding in self.cache.iter() {
+                discovery.changed(now, binding.key(), preferred);
+            }
+        }
+    }
+
+    /// RFC 3775 10.3.1: a binding does not outlive the prefix of its home address.
+    fn end_bindings_without_prefix(&mut self, now: Instant) {
+        let homeless =
+            self.cache.iter().filter(|binding| self.prefixes.of(now, &binding.home_address).is_none());
+        for key in homeless.map(Binding::key).collect::<Vec<_>>() {
+            let Some(binding) = self.cache.remove(&key) else { continue };
+            self.counters.count("binding.prefix-invalid");
+            self.withdraw(&binding);
+            let report = Report::info("binding-removed").anycast(key.0).care_of(binding.care_of);
+            self.report(report.because("the home prefix is no longer valid", "RFC 3775 10.3.1"));
+        }
+    }
+
+    /// A Mobile Prefix Solicitation of a bound responder (RFC 3775 6.7); any other is not answered.
+    fn answer_prefix_solicitation(&mut self, now: Instant, packet: &Packet<'_>, identifier: u16) {
+        let key = (packet.final_source(), packet.header.destination);
+        match &mut self.prefix_discovery {
+            Some(discovery) if self.cache.get(&key).is_some() => {
+                discovery.solicited(now, key, identifier);
+                self.advertise_prefixes(now);
+            }
+            _ => self.counters.count("mobile-prefix-solicitation.ignored"),
+        }
+    }
+
+    /// Sends the Mobile Prefix Advertisements whose time has come (RFC 3775 10.6.3).
+    fn advertise_prefixes(&mut self, now: Instant) {
+        let preferred = self.prefixes.shortest_preferred(now);
+        while let Some(due) = self.prefix_discovery.as_mut().and_then(|d| d.take_due(now, preferred)) {
+            let Some(binding) = self.cache.get(&due.key) else { continue };
+            let (own, care_of, anycast) = (binding.own_address, binding.care_of, binding.home_address);
+            let options = self.prefixes.options(now, &self.config.agent);
+            let packet = prefix_discovery::advertisement(&own, &care_of, &anycast, due.identifier, options);
+            self.counters.count(if due.is_solicited {
+                "mobile-prefix-advertisement.solicited"
+            } else {
+                "mobile-prefix-advertisement.unsolicited"
+            });
+            self.actions.push_back(Action::Send(packet));
+            self.report(Report::debug("prefixes-advertised").anycast(anycast).care_of(care_of));
+        }
+    }
+
+    /// True for a packet whose home address option matches a binding (RFC 3775 9.3.1).
+    fn is_from_bound(&self, packet: &Packet<'_>) -> bool {
+        let key = (packet.final_source(), packet.header.destination);
+        let binding = self.cache.get(&key).filter(|_| packet.home_address.is_some());
+        binding.is_some_and(|binding| binding.care_of == packet.header.source)
+    }
+
+    /// A packet to a responder's link-local address, which must not enter the tunnel (RFC 3775 10.4.2).
+    fn refuse_link_local(&mut self, now: Instant, packet: &Packet<'_>) {
+        let source = self.config.link_local.unwrap_or(self.config.agent);
+        let answer = error_packet(&source, packet.bytes, ErrorReason::DestinationUnreachable(3))
+            .filter(|_| self.limits.icmp_errors.take(now));
+        let refusal = Refusal {
+            answer,
+            counter: "link-local.refused",
+            reason: "packets to a responder's link-local address are not tunnelled",
+            clause: "RFC 3775 10.4.2",
+        };
+        self.refuse(packet, refusal);
+    }
+
     /// While an address is probed, any sign of it on the link means status 134 (RFC 3775 10.3.1, RFC 4862 5.4).
-    fn handle_neighbor_discovery(&mut self, packet: &Packet<'_>, message: &Icmpv6Message) {
+    fn handle_neighbor_discovery(&mut self, now: Instant, packet: &Packet<'_>, message: &Icmpv6Message) {
         // Whoever is not on the link cannot send with this hop limit (RFC 4861 7.1), and has no say.
         if packet.header.hop_limit != NEIGHBOR_DISCOVERY_HOP_LIMIT {
             return self.counters.count("neighbor-discovery.off-link");
         }
         let Some(target) = home_link::conflicts_with(&packet.header.source, message) else { return };
-        let Some(pending) = self.take_pending(&target) else { return };
-        let update = Update {
-            answered: pending.answered,
-            care_of: pending.binding.care_of,
-            has_home_address_option: true,
-            sequence: pending.binding.sequence,
-            flags: pending.binding.flags,
-            lifetime: pending.binding.lifetime,
-        };
+        let Some(anycast) = self.probed_for(now, &target) else { return };
+        let Some(pending) = self.take_pending(&anycast) else { return };
+        let update = Update::of(&pending.binding, pending.answered);
         self.reject(
             &update,
             Status::DUPLICATE_ADDRESS,
@@ -635,6 +915,16 @@ impl Haa {
             "another node on the home link uses the anycast address",
             "RFC 3775 10.3.1",
         );
+    }
+
+    /// The anycast address that waits for the probe of `target`, which may be its link-local address.
+    fn probed_for(&self, now: Instant, target: &Ipv6Addr) -> Option<Ipv6Addr> {
+        if !target.is_unicast_link_local() {
+            return self.pending.contains_key(target).then_some(*target);
+        }
+        let waiting = self.pending.values().map(|pending| &pending.binding);
+        let mut waiting = waiting.filter(|binding| self.link_local_wanted(now, binding) == Some(*target));
+        waiting.next().map(|binding| binding.home_address)
     }
 
     /// An error about one of our tunnel packets becomes an error about the packet inside (RFC 2473 8).

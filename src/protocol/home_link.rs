@@ -48,6 +48,14 @@ pub fn solicited_node_group(target: &Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from((0xff02_u128 << 112) | (0x1_ff00_0000 | low))
 }
 
+/// The link-local address that belongs to a home address (RFC 3775 10.3.1): what follows its prefix, behind the
+/// link-local prefix. `prefix_length` is in bits.
+pub fn link_local_of(home_address: &Ipv6Addr, prefix_length: u8) -> Ipv6Addr {
+    // The link-local prefix has 10 bits, whatever the home prefix has.
+    let host_bits = u128::MAX.checked_shr(u32::from(prefix_length.max(10))).unwrap_or(0);
+    Ipv6Addr::from((0xfe80_u128 << 112) | (u128::from(*home_address) & host_bits))
+}
+
 /// The address this message claims or probes, when it shows that `target` is in use or being probed by another
 /// node (RFC 4862 5.4.3, 5.4.4): an advertisement for it, or a solicitation for it from `::`.
 pub fn conflicts_with(source: &Ipv6Addr, message: &Icmpv6Message) -> Option<Ipv6Addr> {
@@ -89,6 +97,14 @@ mod tests {
     fn the_home_agents_address_of_another_prefix_has_all_other_bits_one() {
         let prefix = "2001:db8:0:1::/112".parse().expect("a prefix");
         assert_eq!(home_agents_anycast(&prefix).to_string(), "2001:db8:0:1::fffe");
+    }
+
+    #[test]
+    fn h030_the_link_local_address_has_the_interface_identifier_of_the_home_address() {
+        let home = "2001:db8:0:1:1234::a".parse().expect("an address");
+        assert_eq!(link_local_of(&home, 64).to_string(), "fe80::1234:0:0:a");
+        assert_eq!(link_local_of(&home, 128).to_string(), "fe80::");
+        assert_eq!(link_local_of(&home, 0).segments()[0] & 0xffc0, 0xfe80);
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub trait Random {
     }
 }
 
-/// A repeatable row of numbers for tests, simulations and benchmarks; never for a node on a network.
+/// A repeatable row of numbers for tests, simulations and benchmarks, and for what need only be spread and
+/// not be secret; never for a secret of a node on a network.
 #[derive(Clone, Debug)]
 pub struct SeededRandom(u64);
 

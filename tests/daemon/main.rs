@@ -6,6 +6,7 @@
 mod control;
 mod figure11;
 mod garbage;
+mod home_link;
 mod lifecycle;
 mod mistakes;
 mod traffic;

@@ -4,6 +4,7 @@
 
 mod agent;
 mod forwarding;
+mod home_link;
 mod initiator;
 mod kame;
 mod mobility_header;

@@ -30,7 +30,7 @@ pub struct Filter {
     stolen: HashSet<(u8, Option<Ipv6Addr>, Ipv6Addr)>,
     /// Destinations whose ICMPv6 errors and mobility messages are copied to us.
     tapped: HashSet<Ipv6Addr>,
-    /// Whether Neighbor Solicitations and Advertisements are copied to us.
+    /// Whether Router Advertisements, Neighbor Solicitations and Neighbor Advertisements are copied to us.
     neighbor_discovery: bool,
 }
 
@@ -65,7 +65,7 @@ impl Filter {
         let tapped = next_header == ICMPV6
             && match payload.first()? {
                 1..=4 | 144..=147 => self.tapped.contains(&destination),
-                135 | 136 => self.neighbor_discovery,
+                134..=136 => self.neighbor_discovery,
                 _ => false,
             };
         tapped.then_some(Intake::Tap)
@@ -82,7 +82,7 @@ impl Filter {
             blocks.accept_icmpv6(&[(1, 4), (144, 147)], Some(*destination));
         }
         if self.neighbor_discovery {
-            blocks.accept_icmpv6(&[(135, 136)], None);
+            blocks.accept_icmpv6(&[(134, 136)], None);
         }
         if blocks.code.len() >= LONGEST_PROGRAM {
             // Take more than needed; `classify` sorts it out exactly.
@@ -93,7 +93,7 @@ impl Filter {
             for next_header in next_headers {
                 blocks.accept_class(next_header, None, None);
             }
-            blocks.accept_icmpv6(&[(1, 4), (135, 136), (144, 147)], None);
+            blocks.accept_icmpv6(&[(1, 4), (134, 136), (144, 147)], None);
         }
         blocks.reject();
         blocks.code
@@ -340,7 +340,7 @@ mod tests {
                     prop::sample::select(vec![41_u8, 43, 58, 60, 135, 6]),
                     0..9_u16,
                     0..9_u16,
-                    prop::sample::select(vec![0_u8, 1, 4, 5, 128, 134, 135, 136, 137, 143, 144, 147, 148, 255]),
+                    prop::sample::select(vec![0_u8, 1, 4, 5, 128, 133, 134, 135, 136, 137, 143, 144, 147, 148, 255]),
                     30..48_usize,
                 ),
                 30,

@@ -64,6 +64,9 @@ pub struct Host {
     sender: Sender,
     events: Events,
     groups: UdpSocket,
+    /// How many of the owned addresses belong to each of the groups joined: a global address and the link-local
+    /// one with the same identifier share theirs.
+    joined: BTreeMap<Ipv6Addr, usize>,
     // Held as long as anything of this node is in the system.
     _claim: UnixDatagram,
     filter: Filter,
@@ -118,6 +121,7 @@ impl Host {
             sender,
             events,
             groups,
+            joined: BTreeMap::new(),
             _claim: claim,
             filter: Filter::default(),
             pool: Pool::new(room),
@@ -238,7 +242,9 @@ impl Host {
     }
 
     /// Takes over `address`, which is no address of this kernel (thesis 4.2): answers Neighbor
-    /// Solicitations for it on the link, and packets to it come in by [`Intake::Own`](super::Intake::Own).
+    /// Solicitations for it on the link, and packets to it come in by [`Intake::Own`](super::Intake::Own). Packets to a
+    /// link-local address do not come in: the kernel answers them with Destination Unreachable, as RFC 3775 10.4.2
+    /// wants it.
     ///
     /// # Errors
     /// What the kernel says; nothing is changed then.
@@ -248,8 +254,7 @@ impl Host {
         }
         let index = self.interface.index;
         let what = || format!("own {address}");
-        let group = solicited_node(address);
-        self.groups.join_multicast_v6(&group, index).trying(what)?;
+        self.join_group_of(address).trying(what)?;
         let result = self.route_into_tunnel(address, what).and_then(|()| {
             // An entry the operator made is left alone, now and on the way out.
             if self.changes.netlink.proxied(index).trying(what)?.contains(&address) {
@@ -266,7 +271,36 @@ impl Host {
         result
     }
 
+    /// Listens to the solicitations for `address`.
+    fn join_group_of(&mut self, address: Ipv6Addr) -> io::Result<()> {
+        let group = solicited_node(address);
+        let members = self.joined.get(&group).copied().unwrap_or(0);
+        if members == 0 {
+            self.groups.join_multicast_v6(&group, self.interface.index)?;
+        }
+        self.joined.insert(group, members + 1);
+        Ok(())
+    }
+
+    fn leave_group_of(&mut self, address: Ipv6Addr) -> io::Result<()> {
+        let group = solicited_node(address);
+        match self.joined.get_mut(&group) {
+            Some(members) if *members > 1 => {
+                *members -= 1;
+                Ok(())
+            }
+            _ => {
+                self.joined.remove(&group);
+                unless_gone(self.groups.leave_multicast_v6(&group, self.interface.index))
+            }
+        }
+    }
+
     fn route_into_tunnel(&mut self, address: Ipv6Addr, what: impl FnOnce() -> String) -> Result<(), Error> {
+        // The kernel looks link-local addresses up on the link they came from only.
+        if address.is_unicast_link_local() {
+            return Ok(());
+        }
         let route = self.owned_route(address);
         self.changes.netlink.add_route(&route).trying(what)
     }
@@ -293,7 +327,7 @@ impl Host {
         let proxied = self.changes.undo(&Undo::Proxied { interface: index, address });
         let route = self.owned_route(address);
         let route = unless_gone(self.changes.netlink.remove_route(&route)).trying(what);
-        let group = unless_gone(self.groups.leave_multicast_v6(&solicited_node(address), index)).trying(what);
+        let group = self.leave_group_of(address).trying(what);
         proxied.and(route).and(group)
     }
 
@@ -408,8 +442,8 @@ impl Host {
     }
 
     /// Copies ICMPv6 errors and mobility messages (types 1-4 and 144-147) to one of `addresses`, and with
-    /// `neighbor_discovery` all Neighbor Solicitations and Advertisements; replaces the former choice.
-    /// They come in by [`Intake::Tap`](super::Intake::Tap).
+    /// `neighbor_discovery` all Router Advertisements, Neighbor Solicitations and Neighbor Advertisements; replaces the
+    /// former choice. They come in by [`Intake::Tap`](super::Intake::Tap).
     ///
     /// # Errors
     /// What the kernel says; the former choice stays then.
