@@ -86,7 +86,7 @@ struct RunArguments {
     /// haa: acknowledge first registrations without probing the home link for the address
     #[arg(long)]
     no_duplicate_address_detection: bool,
-    /// ar: keep to the tunnel
+    /// ar: keep to the tunnel; ai: answer Mobile IPv6 like a host that does not know it
     #[arg(long)]
     no_route_optimisation: bool,
     /// ar: where reverse-tunnelled packets are sent
@@ -153,6 +153,13 @@ enum Command {
         /// Only this initiator
         #[arg(long, value_name = "ADDR")]
         peer: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a responder another care-of address, one that its interface has
+    Move {
+        #[arg(value_name = "ADDR")]
+        care_of: Ipv6Addr,
         #[command(flatten)]
         target: Target,
     },
@@ -306,6 +313,7 @@ impl RunArguments {
             duplicate_address_detection: self.no_duplicate_address_detection.then_some(false),
             route_optimisation: self.no_route_optimisation.then_some(false),
             reverse_tunnel_end: self.reverse_tunnel_end,
+            ..Given::default()
         }
     }
 }
@@ -357,6 +365,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         }
         Command::Register { anycast, target } => order(&target, &Request::Register { anycast }),
         Command::Deregister { anycast, target } => order(&target, &Request::Deregister { anycast }),
+        Command::Move { care_of, target } => order(&target, &Request::Move { care_of }),
         Command::Flush { peer, target } => order(&target, &Request::FlushPeers { peer }),
         Command::Check { file } => {
             // A file that cannot be used is the negative answer of a check.

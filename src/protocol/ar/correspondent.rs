@@ -155,6 +155,16 @@ impl Test {
     }
 }
 
+/// A Binding Acknowledgement from an initiator.
+#[derive(Clone, Copy, Debug)]
+pub struct InitiatorAnswer {
+    pub status: Status,
+    pub sequence: u16,
+    pub lifetime: Lifetime,
+    /// Its authenticator is right.
+    pub sealed: bool,
+}
+
 /// An initiator as `show updates` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CorrespondentView {
@@ -370,18 +380,15 @@ impl Correspondent {
         vec![Step::Plain { reason, clause }]
     }
 
-    /// A Binding Acknowledgement from the initiator (RFC 3775 11.7.3); `sealed` tells whether its authenticator
-    /// is right.
+    /// A Binding Acknowledgement from the initiator (RFC 3775 11.7.3).
     pub fn acknowledged(
         &mut self,
         now: Instant,
-        status: Status,
-        sequence: u16,
-        lifetime: Lifetime,
-        sealed: bool,
+        answer: InitiatorAnswer,
         random: &mut dyn Random,
         pace: &mut Pace,
     ) -> Vec<Step> {
+        let InitiatorAnswer { status, sequence, lifetime, sealed } = answer;
         if self.deleting || self.moving || self.key.is_none() {
             return Vec::new();
         }

@@ -42,7 +42,7 @@ use crate::wire::mobility::{
 };
 use crate::wire::rewrite::strip_home_address;
 use crate::wire::tunnel::{encapsulate, relay_error};
-use correspondent::{Correspondent, Step};
+use correspondent::{Correspondent, InitiatorAnswer, Step};
 use home::HomeStay;
 use movement::FormerCareOf;
 use prefixes::{Advertised, HomePrefix};
@@ -873,7 +873,8 @@ impl Ar {
             let lifetime = acknowledgement.lifetime;
             self.step_correspondent(now, (anycast, sender), |correspondent, random, pace| {
                 let sealed = correspondent.is_sealed(header, packet.payload(), care_of, sender);
-                correspondent.acknowledged(now, status, sequence, lifetime, sealed, random, pace)
+                let answer = InitiatorAnswer { status, sequence, lifetime, sealed };
+                correspondent.acknowledged(now, answer, random, pace)
             });
         }
     }
