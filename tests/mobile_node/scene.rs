@@ -53,7 +53,7 @@ pub struct Sent {
 
 #[derive(Clone, Debug)]
 pub enum Upper {
-    Mobility(MobilityHeader, Vec<u8>),
+    Mobility(MobilityHeader),
     Icmpv6(Icmpv6Message),
     Other,
 }
@@ -67,7 +67,7 @@ impl Sent {
         let upper = match packet.upper.protocol {
             next_header::MOBILITY => {
                 assert!(checksum_is_valid(payload, &from, &to), "M015, M020");
-                Upper::Mobility(MobilityHeader::parse(payload).expect("a good message"), payload.to_vec())
+                Upper::Mobility(MobilityHeader::parse(payload).expect("a good message"))
             }
             next_header::ICMPV6 => {
                 assert_eq!(ipv6::checksum(&from, &to, next_header::ICMPV6, payload), 0);
@@ -87,16 +87,14 @@ impl Sent {
 
     pub fn update(&self) -> Option<&BindingUpdate> {
         match &self.upper {
-            Upper::Mobility(MobilityHeader { message: Message::BindingUpdate(update), .. }, _) => {
-                Some(update)
-            }
+            Upper::Mobility(MobilityHeader { message: Message::BindingUpdate(update), .. }) => Some(update),
             _ => None,
         }
     }
 
     pub fn acknowledgement(&self) -> Option<&BindingAcknowledgement> {
         match &self.upper {
-            Upper::Mobility(MobilityHeader { message: Message::BindingAcknowledgement(a), .. }, _) => Some(a),
+            Upper::Mobility(MobilityHeader { message: Message::BindingAcknowledgement(a), .. }) => Some(a),
             _ => None,
         }
     }
@@ -111,9 +109,7 @@ impl Sent {
     /// The cookie of a Home Test Init.
     pub fn home_cookie(&self) -> Option<[u8; 8]> {
         match &self.upper {
-            Upper::Mobility(MobilityHeader { message: Message::HomeTestInit(init), .. }, _) => {
-                Some(init.cookie)
-            }
+            Upper::Mobility(MobilityHeader { message: Message::HomeTestInit(init), .. }) => Some(init.cookie),
             _ => None,
         }
     }
@@ -121,7 +117,7 @@ impl Sent {
     /// The cookie of a Care-of Test Init.
     pub fn care_of_cookie(&self) -> Option<[u8; 8]> {
         match &self.upper {
-            Upper::Mobility(MobilityHeader { message: Message::CareOfTestInit(init), .. }, _) => {
+            Upper::Mobility(MobilityHeader { message: Message::CareOfTestInit(init), .. }) => {
                 Some(init.cookie)
             }
             _ => None,
