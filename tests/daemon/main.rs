@@ -8,4 +8,5 @@ mod figure11;
 mod garbage;
 mod lifecycle;
 mod mistakes;
+mod movement;
 mod traffic;
