@@ -5,7 +5,7 @@
 
 #![cfg(feature = "capture")]
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use mga_node::{
     lab::{
@@ -16,11 +16,13 @@ use mga_node::{
         capture::{self, Frame},
         passage::Trace,
         report::{Finding, Verdict},
+        view::{Segment, View},
     },
     wire::{
         Packet, PacketBuffer,
-        icmpv6::{Icmpv6, Icmpv6Message},
-        mobility::{Message, MobilityHeader, MobilityOption, Status},
+        icmpv6::Icmpv6Message,
+        mobility::{Message, MobilityHeader, MobilityOption, Status, UpdateFlags},
+        rewrite,
     },
 };
 
@@ -81,4 +83,393 @@ fn kame_5_3() {
     }
     // In that recording AI1 opened no TCP connection, and AI2's was closed before AR2 took the binding back.
     assert_eq!(failed(&findings), ["telnet-survives-ai1", "telnet-survives-ai2"]);
+}
+
+/// What doctoring does with a packet.
+enum Dose {
+    Keep,
+    Drop,
+    Delay(Duration),
+    Replace(Vec<u8>),
+}
+
+/// Gives every packet of every capture to `doctor`. The copies of a packet at several nodes are treated alike.
+fn doctored(section: &str, doctor: impl Fn(&View, &[u8]) -> Dose) -> Captures {
+    let mut captures = kame(section);
+    let mut changed = 0;
+    for (_, frames) in &mut captures {
+        let mut kept = Vec::new();
+        for mut frame in frames.drain(..) {
+            match doctor(&View::parse(&frame.ipv6).unwrap(), &frame.ipv6) {
+                Dose::Keep => {
+                    kept.push(frame);
+                    continue;
+                }
+                Dose::Drop => {}
+                Dose::Delay(time) => {
+                    frame.at += time;
+                    kept.push(frame);
+                }
+                Dose::Replace(ipv6) => {
+                    frame.ipv6 = ipv6;
+                    kept.push(frame);
+                }
+            }
+            changed += 1;
+        }
+        *frames = kept;
+    }
+    assert!(changed > 0, "the doctoring found its packet");
+    captures
+}
+
+/// The packet with its mobility message changed and the checksum made right again.
+fn with_message(packet: &[u8], change: impl Fn(&mut Message)) -> Dose {
+    let parsed = Packet::parse(packet).unwrap();
+    let mut header = MobilityHeader::parse(parsed.payload()).unwrap();
+    change(&mut header.message);
+    let mut bytes = packet[..parsed.upper.offset].to_vec();
+    bytes.extend(header.emit_for(&parsed.final_source(), &parsed.final_destination()));
+    let length = u16::try_from(bytes.len() - 40).unwrap();
+    bytes[4..6].copy_from_slice(&length.to_be_bytes());
+    Dose::Replace(bytes)
+}
+
+fn drop_if(condition: bool) -> Dose {
+    if condition { Dose::Drop } else { Dose::Keep }
+}
+
+fn update(view: &View) -> Option<(u16, bool)> {
+    match view.mobility()? {
+        Message::BindingUpdate(update) => {
+            Some((update.sequence, update.flags.contains(UpdateFlags::HOME_REGISTRATION)))
+        }
+        _ => None,
+    }
+}
+
+fn is_acknowledgement(view: &View, status: u8) -> bool {
+    matches!(view.mobility(), Some(Message::BindingAcknowledgement(message)) if message.status.0 == status)
+}
+
+fn rewritten(packet: &[u8], rewrite: impl Fn(&mut PacketBuffer)) -> Dose {
+    let mut buffer = PacketBuffer::new(packet);
+    rewrite(&mut buffer);
+    Dose::Replace(buffer.as_slice().to_vec())
+}
+
+/// The claim must hold on the genuine captures and fail on the doctored ones.
+fn fails_when(section: Section, name: &str, claim: &str, doctor: impl Fn(&View, &[u8]) -> Dose) {
+    let genuine = judge(section, kame(name));
+    assert!(!failed(&genuine).contains(&claim), "{claim} holds on the genuine captures");
+    let findings = judge(section, doctored(name, doctor));
+    let finding = findings.iter().find(|finding| finding.name == claim).unwrap();
+    assert_eq!(finding.verdict, Verdict::Fail, "{finding}");
+    assert!(!finding.seen.is_empty());
+}
+
+#[test]
+fn claims_of_5_1_fail_on_doctored_captures() {
+    let fails = |claim: &str, doctor: &dyn Fn(&View, &[u8]) -> Dose| {
+        fails_when(claims::section5_1, "kame-section5.1", claim, doctor);
+    };
+    fails("first-200", &|view, _| drop_if(update(view) == Some((200, true))));
+    fails("first-200", &|view, packet| match view.mobility() {
+        Some(Message::BindingAcknowledgement(message)) if message.sequence == 200 => {
+            with_message(packet, |message| {
+                let Message::BindingAcknowledgement(message) = message else { unreachable!() };
+                message.status = Status(133);
+            })
+        }
+        _ => Dose::Keep,
+    });
+    fails("refused-100", &|view, packet| match is_acknowledgement(view, 135) {
+        true => with_message(packet, |message| {
+            let Message::BindingAcknowledgement(message) = message else { unreachable!() };
+            message.status = Status::ACCEPTED;
+        }),
+        false => Dose::Keep,
+    });
+    fails("refused-100", &|view, packet| match is_acknowledgement(view, 135) {
+        true => with_message(packet, |message| {
+            let Message::BindingAcknowledgement(message) = message else { unreachable!() };
+            message.sequence += 1;
+        }),
+        false => Dose::Keep,
+    });
+    fails("retry-202", &|view, _| drop_if(update(view) == Some((202, true))));
+    fails("retry-202", &|view, packet| match update(view) {
+        Some((202, true)) => with_message(packet, |message| {
+            let Message::BindingUpdate(update) = message else { unreachable!() };
+            update.sequence = 201;
+        }),
+        _ => Dose::Keep,
+    });
+    // Late, though in the right order: the acknowledgement is as late.
+    fails("retry-202", &|view, _| match (update(view), view.mobility()) {
+        (Some((202, true)), _) => Dose::Delay(Duration::from_millis(150)),
+        (_, Some(Message::BindingAcknowledgement(message)))
+            if (message.status.0, message.sequence) == (0, 202) =>
+        {
+            Dose::Delay(Duration::from_millis(150))
+        }
+        _ => Dose::Keep,
+    });
+    fails("update-form", &|view, packet| match update(view) {
+        Some((204, true)) => with_message(packet, |message| {
+            let Message::BindingUpdate(update) = message else { unreachable!() };
+            update.options.retain(|option| !matches!(option, MobilityOption::AlternateCareOfAddress(_)));
+            update.options.push(MobilityOption::PadN(vec![0; 16]));
+        }),
+        _ => Dose::Keep,
+    });
+    fails("update-form", &|view, packet| match update(view) {
+        Some((204, true)) => with_message(packet, |message| {
+            let Message::BindingUpdate(update) = message else { unreachable!() };
+            update.flags.remove(UpdateFlags::ACKNOWLEDGE);
+        }),
+        _ => Dose::Keep,
+    });
+    fails("acknowledgement-form", &|view, packet| match is_acknowledgement(view, 135) {
+        true => rewritten(packet, |packet| {
+            // The care-of address is the destination then, as if there had been no routing header.
+            let care_of = view.outer.destination;
+            rewrite::strip_routing2(packet).unwrap();
+            packet.as_mut_slice()[24..40].copy_from_slice(&care_of.octets());
+        }),
+        false => Dose::Keep,
+    });
+    let claims_anycast = |view: &View| {
+        matches!(view.icmpv6(), Some(Icmpv6Message::NeighborAdvertisement { target, .. })
+            if *target == topology::ANYCAST)
+    };
+    fails("neighbor-advertisement", &|view, _| drop_if(claims_anycast(view)));
+    fails("neighbor-advertisement", &|view, _| match claims_anycast(view) {
+        true => Dose::Delay(Duration::from_secs(3)),
+        false => Dose::Keep,
+    });
+    fails("well-formed", &|view, packet| match update(view) {
+        Some((204, true)) => {
+            let mut bytes = packet.to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            Dose::Replace(bytes)
+        }
+        _ => Dose::Keep,
+    });
+    fails("well-formed", &|view, packet| match update(view) {
+        // An option that runs over the end of its header.
+        Some((204, true)) => {
+            let mut bytes = packet.to_vec();
+            bytes[40 + 24 + 15] = 40;
+            Dose::Replace(bytes)
+        }
+        _ => Dose::Keep,
+    });
+}
+
+#[test]
+fn claims_of_5_2_fail_on_doctored_captures() {
+    let fails = |claim: &str, doctor: &dyn Fn(&View, &[u8]) -> Dose| {
+        fails_when(claims::section5_2, "kame-section5.2", claim, doctor);
+    };
+    let tunnel = |view: &View, from: Node, to: Node| {
+        view.is_tunnel() && (view.outer.source, view.outer.destination) == (from.address(), to.address())
+    };
+    fails("figure-13a", &|view, _| {
+        drop_if(tunnel(view, Node::Ar1, Node::Haa) && view.echo_reply().is_some())
+    });
+    fails("figure-13b", &|view, _| {
+        drop_if(tunnel(view, Node::Haa, Node::Ar2) && view.echo_request().is_some())
+    });
+    // Answered, but by the displaced responder.
+    fails("figure-13b", &|view, packet| match tunnel(view, Node::Ar2, Node::Haa)
+        && view.echo_reply().is_some()
+    {
+        true => {
+            let mut bytes = packet.to_vec();
+            bytes[8..24].copy_from_slice(&Node::Ar1.address().octets());
+            Dose::Replace(bytes)
+        }
+        false => Dose::Keep,
+    });
+    fails("plain-kernels", &|view, _| drop_if(view.parameter_problem().is_some() && !view.is_tunnel()));
+    fails("left-alone", &|view, packet| match view.mobility() {
+        // A Binding Update to an initiator that has refused.
+        Some(Message::CareOfTestInit(_)) if view.outer.destination == Node::Ai1.address() => {
+            with_message(packet, |message| {
+                *message = Message::BindingUpdate(mga_node::wire::mobility::BindingUpdate {
+                    sequence: 1,
+                    flags: UpdateFlags::empty(),
+                    lifetime: mga_node::wire::mobility::Lifetime::from_seconds(96),
+                    options: vec![MobilityOption::PadN(vec![0, 0])],
+                });
+            })
+        }
+        _ => Dose::Keep,
+    });
+    fails("rebinding", &|view, _| drop_if(update(view) == Some((100, true))));
+    let is_tcp_to_ar2 =
+        |view: &View| view.tcp().is_some() && [Node::Ar2.address()].contains(&view.outer.destination);
+    fails("telnet-ends", &|view, _| drop_if(is_tcp_to_ar2(view)));
+    // As if the session had gone on.
+    fails("telnet-ends", &|view, packet| match view.tcp() {
+        Some(segment) if segment.has(Segment::RST) && view.outer.destination == Node::Ai1.address() => {
+            let mut bytes = packet.to_vec();
+            bytes[40 + 13] = Segment::ACK;
+            bytes.push(b'x');
+            let length = u16::try_from(bytes.len() - 40).unwrap();
+            bytes[4..6].copy_from_slice(&length.to_be_bytes());
+            Dose::Replace(bytes)
+        }
+        _ => Dose::Keep,
+    });
+}
+
+#[test]
+fn a_second_question_to_a_plain_initiator_is_noticed() {
+    let mut captures = kame("kame-section5.2");
+    for (_, frames) in &mut captures {
+        let again: Vec<Frame> = frames
+            .iter()
+            .filter(|frame| {
+                let view = View::parse(&frame.ipv6).unwrap();
+                matches!(view.mobility(), Some(Message::CareOfTestInit(_)))
+                    || view.parameter_problem().is_some()
+            })
+            .map(|frame| Frame { at: frame.at + Duration::from_secs(3), ..frame.clone() })
+            .collect();
+        frames.extend(again);
+        frames.sort_by_key(|frame| frame.at);
+    }
+    assert!(failed(&judge(claims::section5_2, captures)).contains(&"left-alone"));
+}
+
+#[test]
+fn claims_of_5_3_fail_on_doctored_captures() {
+    let fails = |claim: &str, doctor: &dyn Fn(&View, &[u8]) -> Dose| {
+        fails_when(claims::section5_3, "kame-section5.3", claim, doctor);
+    };
+    let between = |view: &View, one: Node, other: Node| {
+        let ends = (view.outer.source, view.outer.destination);
+        ends == (one.address(), other.address()) || ends == (other.address(), one.address())
+    };
+    for (claim, peer, responder) in
+        [("return-routability-ai2", Node::Ai2, Node::Ar2), ("return-routability-ai1", Node::Ai1, Node::Ar1)]
+    {
+        fails(claim, &|view, _| {
+            let home_test = matches!(view.mobility(), Some(Message::HomeTest(_)));
+            drop_if(home_test && between(view, Node::Haa, responder))
+        });
+        fails(claim, &|view, packet| match matches!(view.mobility(), Some(Message::CareOfTest(_)))
+            && between(view, peer, responder)
+        {
+            true => with_message(packet, |message| {
+                let Message::CareOfTest(test) = message else { unreachable!() };
+                test.cookie[0] ^= 1;
+            }),
+            false => Dose::Keep,
+        });
+        fails(claim, &|view, packet| match update(view) {
+            Some((_, false)) => with_message(packet, |message| {
+                let Message::BindingUpdate(update) = message else { unreachable!() };
+                for option in &mut update.options {
+                    if let MobilityOption::NonceIndices { home, .. } = option {
+                        *home += 1;
+                    }
+                }
+            }),
+            _ => Dose::Keep,
+        });
+        fails(claim, &|view, packet| match update(view) {
+            Some((_, false)) => with_message(packet, |message| {
+                let Message::BindingUpdate(update) = message else { unreachable!() };
+                update.options.pop();
+                update.options.push(MobilityOption::PadN(vec![0; 12]));
+            }),
+            _ => Dose::Keep,
+        });
+        // The Binding Update before the test it needs. (By more than until the next one, which may use its token.)
+        fails(claim, &|view, _| match view.mobility() {
+            Some(Message::CareOfTest(_)) if between(view, peer, responder) => {
+                Dose::Delay(Duration::from_secs(60))
+            }
+            _ => Dose::Keep,
+        });
+    }
+    // The initiator sends to A_Any by itself again, without a routing header.
+    for (claim, peer) in [
+        ("figure-14a-ai2", Node::Ai2),
+        ("figure-14b-ai2", Node::Ai2),
+        ("figure-14c-ai1", Node::Ai1),
+        ("figure-14c-ai2", Node::Ai2),
+        ("stays-ai1", Node::Ai1),
+        ("stays-ai2", Node::Ai2),
+    ] {
+        fails(claim, &|view, packet| match view.outer.source == peer.address()
+            && view.outer.routing2.is_some()
+            && view.is_data()
+        {
+            true => rewritten(packet, |packet| {
+                rewrite::strip_routing2(packet).unwrap();
+            }),
+            false => Dose::Keep,
+        });
+    }
+    // The responder answers without the home address option.
+    fails("figure-14a-ai2", &|view, packet| match view.outer.home_address.is_some()
+        && view.echo_reply().is_some()
+        && between(view, Node::Ar2, Node::Ai2)
+    {
+        true => rewritten(packet, |packet| {
+            rewrite::strip_home_address(packet).unwrap();
+        }),
+        false => Dose::Keep,
+    });
+    for (claim, responder) in [("figure-14a-ai1", Node::Ar2), ("figure-14b-ai1", Node::Ar1)] {
+        fails(claim, &|view, _| {
+            drop_if(view.echo_request().is_some() && view.is_tunnel() && between(view, Node::Haa, responder))
+        });
+    }
+    fails("plain-kernel", &|view, _| drop_if(view.parameter_problem().is_some() && !view.is_tunnel()));
+    // Only the second half of the session, as if it had been opened anew.
+    fails("telnet-ai2", &|view, _| drop_if(view.tcp().is_some_and(|segment| segment.has(Segment::SYN))));
+    // Reset after the change.
+    fails("telnet-ai2", &|view, packet| match view.tcp() {
+        Some(segment) if segment.payload == 12 && view.outer.home_address.is_some() => {
+            let mut bytes = packet.to_vec();
+            bytes[40 + 24 + 13] |= Segment::RST;
+            Dose::Replace(bytes)
+        }
+        _ => Dose::Keep,
+    });
+    fails("telnet-ai2", &|view, _| {
+        drop_if(view.tcp().is_some_and(|segment| segment.payload > 0) && view.outer.home_address.is_some())
+    });
+}
+
+#[test]
+fn every_section_fails_on_the_captures_of_another() {
+    let sections: [(Section, &str); 3] = [
+        (claims::section5_1, "kame-section5.1"),
+        (claims::section5_2, "kame-section5.2"),
+        (claims::section5_3, "kame-section5.3"),
+    ];
+    for (section, own) in sections {
+        for (_, other) in sections.iter().filter(|(_, name)| *name != own) {
+            let findings = judge(section, kame(other));
+            let wrong = failed(&findings);
+            match (own, *other) {
+                // 5.2 begins with what 5.1 shows.
+                ("kame-section5.1", "kame-section5.2") => assert_eq!(wrong, [""; 0]),
+                ("kame-section5.1", _) => assert_eq!(wrong, ["refused-100", "retry-202"]),
+                _ => assert!(wrong.len() >= 6, "{own} on {other}: {wrong:?}"),
+            }
+        }
+        let nothing = Node::ALL.iter().map(|node| (node.name().to_owned(), Vec::new())).collect();
+        let findings = judge(section, nothing);
+        assert!(
+            findings.iter().all(|finding| finding.verdict == Verdict::Fail),
+            "nothing captured, nothing held"
+        );
+    }
 }

@@ -1,31 +1,93 @@
-//! The whole of `mga-node lab section5` with the built binary: every claim must hold, and nothing must be left behind.
-//! Needs root, as the lab does; without it the test says that it was skipped.
+//! The whole of `mga-node lab section5` with the built binary: every claim must hold, and nothing must be left behind,
+//! also after a Ctrl-C half way.
+//! Needs root, as the lab does; without it each test says that it was skipped.
 //! Run by `cargo test --test lab_section5 -- --nocapture` to watch it.
 
 #![cfg(feature = "capture")]
 
-use std::{fs, path::PathBuf};
-
-use mga_node::{
-    lab::{self, Section5Options},
-    pcap::report::Verdict,
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-#[test]
-fn every_claim_of_section_5_holds() {
+use mga_node::{
+    lab::{
+        self, Error, Section5Options, claims,
+        topology::{self, Node},
+    },
+    pcap::{
+        capture::{self, Frame},
+        passage::Trace,
+        report::{Finding, Verdict},
+        view::View,
+    },
+};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+/// The two runs share two cores; one after the other they are quicker.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> Option<MutexGuard<'static, ()>> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");
-        return;
+        return None;
     }
-    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("section5");
-    let outcome = lab::section5(&Section5Options {
-        out: out.clone(),
+    Some(ONE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn options(out: &Path, quiet: bool) -> Section5Options {
+    Section5Options {
+        out: out.to_owned(),
         keep: false,
         forwarding: "auto".to_owned(),
         program: Some(PathBuf::from(env!("CARGO_BIN_EXE_mga-node"))),
-        quiet: false,
-    })
-    .unwrap();
+        quiet,
+    }
+}
+
+/// Namespaces and directories of the lab in this process.
+fn left_by(process: u32) -> Vec<String> {
+    let prefix = format!("mga5-{process}");
+    ["/run/netns", "/run"]
+        .iter()
+        .filter_map(|directory| fs::read_dir(directory).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(&prefix))
+        .collect()
+}
+
+/// The captures of a step, with each packet given to `keep`: the time since the step's first one, and what it is.
+fn captures(out: &Path, step: &str, keep: impl Fn(Duration, &View) -> bool) -> Trace {
+    let mut nodes: Vec<(String, Vec<Frame>)> = Node::ALL
+        .iter()
+        .map(|node| {
+            let file = out.join(step).join(format!("{}.pcap", node.file_name()));
+            (node.name().to_owned(), capture::read(&file).unwrap())
+        })
+        .collect();
+    let start = nodes.iter().filter_map(|(_, frames)| frames.first()).map(|frame| frame.at).min().unwrap();
+    for (_, frames) in &mut nodes {
+        frames.retain(|frame| keep(frame.at - start, &View::parse(&frame.ipv6).unwrap()));
+    }
+    Trace::new(nodes, &topology::owners())
+}
+
+fn verdict(findings: &[Finding], name: &str) -> Verdict {
+    findings.iter().find(|finding| finding.name == name).unwrap().verdict
+}
+
+#[test]
+fn every_claim_of_section_5_holds() {
+    let Some(_one) = alone() else { return };
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("section5");
+    let outcome = lab::section5(&options(&out, false)).unwrap();
     let failed: Vec<String> = outcome
         .findings
         .iter()
@@ -40,8 +102,100 @@ fn every_claim_of_section_5_holds() {
     {
         assert!(fs::metadata(out.join(file)).unwrap().len() > 0, "{file}");
     }
-    let left =
-        fs::read_dir("/run/netns").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let own = format!("mga5-{}", std::process::id());
-    assert_eq!(left.filter(|name| name.starts_with(&own)).count(), 0);
+    assert_eq!(left_by(std::process::id()), [""; 0]);
+
+    // What the KAME captures cannot show, because less was done there: the claims about it fail when it is taken out.
+    let all = captures(&out, "5.2", |_, _| true);
+    assert_eq!(verdict(&claims::section5_2(&all), "rebinding-again"), Verdict::Pass);
+    let without = captures(&out, "5.2", |_, view| {
+        view.echo_reply().is_none() || view.outer.source != Node::Ar1.address()
+    });
+    assert_eq!(verdict(&claims::section5_2(&without), "rebinding-again"), Verdict::Fail);
+    let silent = captures(&out, "5.3", |_, view| {
+        view.tcp().is_none_or(|segment| segment.payload == 0) || view.outer.home_address.is_none()
+    });
+    let without_telnet = captures(&out, "5.3", |_, view| view.tcp().is_none());
+    for name in ["telnet-survives-ai1", "telnet-survives-ai2"] {
+        assert_eq!(verdict(&claims::section5_3(&captures(&out, "5.3", |_, _| true)), name), Verdict::Pass);
+        assert_eq!(verdict(&claims::section5_3(&silent), name), Verdict::Fail);
+        assert_eq!(verdict(&claims::section5_3(&without_telnet), name), Verdict::Fail);
+    }
+}
+
+/// A node that cannot run is a finding of every step, with its log; the run goes on and its claims fail.
+#[test]
+fn a_node_that_does_not_run_fails_the_claims() {
+    let Some(_one) = alone() else { return };
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("no-node");
+    let options = Section5Options { program: Some(PathBuf::from("/bin/false")), ..options(&out, true) };
+    let outcome = lab::section5(&options).unwrap();
+    assert!(!outcome.held());
+    for step in ["5.1", "5.2", "5.3"] {
+        let own: Vec<&Finding> = outcome.findings.iter().filter(|finding| finding.step == step).collect();
+        let scenario = own.iter().find(|finding| finding.name == "scenario").unwrap();
+        assert_eq!(scenario.verdict, Verdict::Fail);
+        assert!(scenario.seen.contains("HAA ended at once"), "{}", scenario.seen);
+        let held: Vec<&str> = own
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Pass)
+            .map(|finding| finding.name.as_str())
+            .collect();
+        // The few packets of the bare link are in order, that is all.
+        assert!(held.iter().all(|name| ["well-formed", "tshark"].contains(name)), "{held:?}");
+    }
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("HAA ended at once"));
+    assert_eq!(left_by(std::process::id()), [""; 0]);
+}
+
+/// Not a test by itself: the next one runs it in a process that it interrupts.
+#[test]
+#[ignore = "runs the lab and waits to be interrupted"]
+fn run_until_interrupted() {
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interrupted");
+    match lab::section5(&options(&out, true)) {
+        Err(Error::Interrupted) => assert_eq!(Error::Interrupted.exit_code(), 130),
+        other => panic!("not interrupted: {other:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_left_after_ctrl_c() {
+    let Some(_one) = alone() else { return };
+    for wanted in [["haa.sock", "ar1.sock"].as_slice(), &[]] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "run_until_interrupted"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let process = child.id();
+        let begin = Instant::now();
+        // In the midst of a step with nodes running, and while the networks are still being made.
+        let directory = PathBuf::from(format!("/run/mga5-{process}"));
+        while !directory.exists() || !wanted.iter().all(|file| directory.join(file).exists()) {
+            assert!(begin.elapsed() < Duration::from_secs(10), "the lab begins");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        signal::kill(Pid::from_raw(i32::try_from(process).unwrap()), Signal::SIGINT).unwrap();
+        let interrupted = Instant::now();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        assert!(interrupted.elapsed() < Duration::from_secs(10));
+        assert_eq!(left_by(process), [""; 0]);
+    }
+}
+
+#[test]
+fn what_the_lab_lacks_is_said_in_one_line_each() {
+    let missing = |program, purpose, package| lab::MissingProgram { program, purpose, package };
+    let error = Error::Missing(vec![
+        missing("telnet", "continuous traffic", "telnet"),
+        missing("telnetd", "answers telnet", "inetutils-telnetd"),
+    ]);
+    assert_eq!(
+        error.to_string(),
+        "telnet (continuous traffic) is not installed: apt install telnet\n\
+         telnetd (answers telnet) is not installed: apt install inetutils-telnetd"
+    );
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(Error::NotPermitted.exit_code(), 2);
 }

@@ -98,7 +98,13 @@ impl ControlDirectory {
                 // Another node starts at the same moment.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
-                    let message = format!("cannot make the directory {}: {error}", path.display());
+                    let remedy = match error.kind() {
+                        io::ErrorKind::PermissionDenied => {
+                            "; run as root, or name another place with --control"
+                        }
+                        _ => "",
+                    };
+                    let message = format!("cannot make the directory {}: {error}{remedy}", path.display());
                     return Err(io::Error::new(error.kind(), message));
                 }
             }

@@ -30,6 +30,11 @@ use crate::wire::mobility::Lifetime;
 /// Rounds of packets handled before timers, commands and signals are looked at again.
 const ROUNDS: usize = 16;
 
+/// So long a starting node waits for an address whose duplicate address detection is not finished.
+const ADDRESS_WAIT: Duration = Duration::from_secs(4);
+/// It looks this often, in milliseconds.
+const ADDRESS_POLL: u8 = 100;
+
 /// Why a node could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -68,7 +73,7 @@ impl Random for SystemRandom {
 /// When it cannot start; whatever it had changed is undone.
 pub fn run(mut settings: Settings) -> Result<(), Error> {
     // Before anything is changed: a signal in the middle of the start must undo what was done so far.
-    let signals = Signals::catch().map_err(Error::Loop)?;
+    let mut signals = Signals::catch().map_err(Error::Loop)?;
     let path = settings.control.display().to_string();
     let unusable = |source| Error::Control { path: path.clone(), source };
     // Dropped last, when the files in it are gone.
@@ -81,7 +86,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
     };
     let mut host = Host::open(&options)?;
     let chosen = matches!(settings.role, RoleSettings::Ar { care_of: Some(_), .. });
-    let addresses = resolve(&host, &mut settings)?;
+    let addresses = resolve_in_time(&host, &mut settings, &mut signals)?;
     let (node, mut own) = prepare(&mut host, &settings, &addresses)?;
     if let Own::CareOf { follow, .. } = &mut own {
         *follow = !chosen;
@@ -127,6 +132,27 @@ enum Own {
     CareOf { address: Ipv6Addr, follow: bool, home: BTreeSet<Ipv6Addr> },
     /// Every global address of the interface, whatever they are at the moment.
     Interface(Vec<Ipv6Addr>),
+}
+
+/// [`resolve`], but when the interface is still making its addresses usable (RFC 4862 5.4), as when a machine
+/// starts, it is given the time for that.
+fn resolve_in_time(
+    host: &Host,
+    settings: &mut Settings,
+    signals: &mut Signals,
+) -> Result<Vec<InterfaceAddress>, Error> {
+    let end = std::time::Instant::now() + ADDRESS_WAIT;
+    loop {
+        let result = resolve(host, settings);
+        let may_change = result.is_err() && host.addresses()?.iter().any(|address| address.tentative);
+        if !may_change || std::time::Instant::now() >= end {
+            return result;
+        }
+        let mut fds = [PollFd::new(signals.poll_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, PollTimeout::from(ADDRESS_POLL)), Ok(0)) && signals.take() {
+            return result;
+        }
+    }
 }
 
 /// Fills in what the interface tells, and checks what it contradicts; returns the interface's usable addresses.

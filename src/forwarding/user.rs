@@ -2,12 +2,12 @@
 //! it goes. RFC 2473 (tunnels), RFC 3775 6.3 and 6.4 (home address option, type 2 routing header), thesis 4.2.1.
 //! Called by `daemon` for every packet of the two intakes.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
@@ -66,11 +66,18 @@ pub struct Installed {
 /// The user-space executor.
 #[derive(Default)]
 pub struct Forwarder {
-    rules: HashMap<RuleKey, Installed>,
+    rules: FxHashMap<RuleKey, Installed>,
     /// How many own addresses each anycast address has a type 2 routing header rule for.
-    routed: HashMap<Ipv6Addr, usize>,
+    routed: FxHashMap<Ipv6Addr, usize>,
     recent_peers: Vec<Option<(u64, Instant)>>,
-    drops: HashMap<&'static str, u64>,
+    drops: FxHashMap<&'static str, u64>,
+}
+
+/// A packet on its way through the rules.
+struct Passing<'a> {
+    now: Instant,
+    packet: &'a mut PacketBuffer,
+    seen: &'a mut Vec<Observation>,
 }
 
 /// The three header fields every decision begins with.
@@ -155,10 +162,12 @@ impl Forwarder {
         packet: &mut PacketBuffer,
         seen: &mut Vec<Observation>,
     ) -> Fate {
-        let fate = match (Fixed::of(packet.as_slice()), direction) {
+        let fixed = Fixed::of(packet.as_slice());
+        let passing = &mut Passing { now, packet, seen };
+        let fate = match (fixed, direction) {
             (None, _) => Fate::Drop("not-ipv6"),
-            (Some(fixed), Direction::Outbound) => self.outbound(now, &fixed, packet, seen),
-            (Some(fixed), Direction::Inbound) => self.inbound(now, &fixed, packet, seen),
+            (Some(fixed), Direction::Outbound) => self.outbound(&fixed, passing),
+            (Some(fixed), Direction::Inbound) => self.inbound(&fixed, passing),
         };
         if let Fate::Drop(reason) = fate {
             *self.drops.entry(reason).or_default() += 1;
@@ -183,13 +192,7 @@ impl Forwarder {
         error_packet(from, original.as_slice(), reason)
     }
 
-    fn outbound(
-        &mut self,
-        now: Instant,
-        fixed: &Fixed,
-        packet: &mut PacketBuffer,
-        seen: &mut Vec<Observation>,
-    ) -> Fate {
+    fn outbound(&mut self, fixed: &Fixed, passing: &mut Passing<'_>) -> Fate {
         // The host's own neighbour discovery and group reports on the tunnel device, and what RFC 3775 10.4.2 and
         // 11.3.4 keep out of tunnels.
         if fixed.destination.is_multicast()
@@ -203,18 +206,18 @@ impl Forwarder {
         {
             // A reverse tunnel that ends at the anycast address itself (thesis 4.2.1).
             if fixed.next_header == next_header::IPV6
-                && address_at(packet.as_slice(), HEADER_LENGTH + 8) == Some(anycast)
+                && address_at(passing.packet.as_slice(), HEADER_LENGTH + 8) == Some(anycast)
             {
                 if fixed.source != care_of {
                     // A displaced responder's: to be refused, not to be sent on to its successor (10.4.5).
                     return Fate::Role;
                 }
                 let key = RuleKey::of(RuleKind::TunnelFromResponder, anycast);
-                return self.leave_tunnel(now, key, packet, seen);
+                return self.leave_tunnel(key, passing);
             }
             let key = RuleKey::of(RuleKind::TunnelToResponder, anycast);
-            self.carried(now, key, packet.len(), seen);
-            encapsulate(packet, &agent, &care_of, HOP_LIMIT);
+            self.carried(key, passing);
+            encapsulate(passing.packet, &agent, &care_of, HOP_LIMIT);
             return Fate::Send;
         }
         if let Some(Rule::ReverseTunnelOut { anycast, care_of, agent }) =
@@ -222,23 +225,23 @@ impl Forwarder {
         {
             let direct = RuleKey::between(RuleKind::HomeAddressOut, anycast, fixed.destination);
             if let Some(Rule::HomeAddressOut { care_of, .. }) = self.lookup(direct) {
-                self.carried(now, direct, packet.len(), seen);
-                return match insert_home_address(packet, &care_of) {
+                self.carried(direct, passing);
+                return match insert_home_address(passing.packet, &care_of) {
                     Ok(()) => Fate::Send,
                     Err(_) => Fate::Drop("malformed"),
                 };
             }
-            self.carried(now, RuleKey::of(RuleKind::ReverseTunnelOut, anycast), packet.len(), seen);
-            if Self::invites_optimisation(packet.as_slice(), fixed.next_header) {
-                self.peer_seen(now, anycast, fixed.destination, seen);
+            self.carried(RuleKey::of(RuleKind::ReverseTunnelOut, anycast), passing);
+            if Self::invites_optimisation(passing.packet.as_slice(), fixed.next_header) {
+                self.peer_seen(anycast, fixed.destination, passing);
             }
-            encapsulate(packet, &care_of, &agent, HOP_LIMIT);
+            encapsulate(passing.packet, &care_of, &agent, HOP_LIMIT);
             return Fate::Send;
         }
         let optimised = RuleKey::between(RuleKind::RoutingHeaderOut, fixed.destination, fixed.source);
         if let Some(Rule::RoutingHeaderOut { care_of, .. }) = self.lookup(optimised) {
-            self.carried(now, optimised, packet.len(), seen);
-            return match insert_routing2(packet, &care_of) {
+            self.carried(optimised, passing);
+            return match insert_routing2(passing.packet, &care_of) {
                 Ok(()) => Fate::Send,
                 Err(_) => Fate::Drop("malformed"),
             };
@@ -250,30 +253,17 @@ impl Forwarder {
         Fate::Role
     }
 
-    fn inbound(
-        &mut self,
-        now: Instant,
-        fixed: &Fixed,
-        packet: &mut PacketBuffer,
-        seen: &mut Vec<Observation>,
-    ) -> Fate {
+    fn inbound(&mut self, fixed: &Fixed, passing: &mut Passing<'_>) -> Fate {
         match fixed.next_header {
-            next_header::IPV6 => self.tunnelled(now, fixed, HEADER_LENGTH, packet, seen),
-            next_header::ROUTING => self.routed(now, fixed, packet, seen),
-            next_header::DESTINATION_OPTIONS => self.optioned(now, fixed, packet, seen),
+            next_header::IPV6 => self.tunnelled(fixed, HEADER_LENGTH, passing),
+            next_header::ROUTING => self.routed(fixed, passing),
+            next_header::DESTINATION_OPTIONS => self.optioned(fixed, passing),
             _ => Fate::Role,
         }
     }
 
-    fn tunnelled(
-        &mut self,
-        now: Instant,
-        fixed: &Fixed,
-        inner_offset: usize,
-        packet: &mut PacketBuffer,
-        seen: &mut Vec<Observation>,
-    ) -> Fate {
-        let Some(inner) = packet.as_slice().get(inner_offset..).and_then(Fixed::of) else {
+    fn tunnelled(&mut self, fixed: &Fixed, inner_offset: usize, passing: &mut Passing<'_>) -> Fate {
+        let Some(inner) = passing.packet.as_slice().get(inner_offset..).and_then(Fixed::of) else {
             return Fate::Role;
         };
         let from = RuleKey::of(RuleKind::TunnelFromResponder, inner.source);
@@ -281,22 +271,22 @@ impl Forwarder {
             && agent == fixed.destination
             && care_of == fixed.source
         {
-            return self.leave_tunnel(now, from, packet, seen);
+            return self.leave_tunnel(from, passing);
         }
         let reverse = RuleKey::of(RuleKind::ReverseTunnelIn, inner.destination);
         if let Some(Rule::ReverseTunnelIn { anycast, agent, care_of }) = self.lookup(reverse)
             && care_of == fixed.destination
             && agent == fixed.source
         {
-            let fate = self.leave_tunnel(now, reverse, packet, seen);
+            let fate = self.leave_tunnel(reverse, passing);
             if fate != Fate::Deliver {
                 return fate;
             }
-            return match Self::upper(packet.as_slice()) {
+            return match Self::upper(passing.packet.as_slice()) {
                 (next_header::MOBILITY, _) => Fate::Role,
                 (next_header::ICMPV6, Some(kind)) if kind < 128 => Fate::DeliverAndRole,
                 _ => {
-                    self.peer_seen(now, anycast, inner.source, seen);
+                    self.peer_seen(anycast, inner.source, passing);
                     Fate::Deliver
                 }
             };
@@ -304,28 +294,16 @@ impl Forwarder {
         Fate::Role
     }
 
-    fn leave_tunnel(
-        &mut self,
-        now: Instant,
-        key: RuleKey,
-        packet: &mut PacketBuffer,
-        seen: &mut Vec<Observation>,
-    ) -> Fate {
-        self.carried(now, key, packet.len(), seen);
-        match decapsulate(packet) {
+    fn leave_tunnel(&mut self, key: RuleKey, passing: &mut Passing<'_>) -> Fate {
+        self.carried(key, passing);
+        match decapsulate(passing.packet) {
             Ok(_) => Fate::Deliver,
             Err(_) => Fate::Drop("malformed"),
         }
     }
 
-    fn routed(
-        &mut self,
-        now: Instant,
-        fixed: &Fixed,
-        packet: &mut PacketBuffer,
-        seen: &mut Vec<Observation>,
-    ) -> Fate {
-        let Ok(parsed) = Packet::parse(packet.as_slice()) else { return Fate::Role };
+    fn routed(&mut self, fixed: &Fixed, passing: &mut Passing<'_>) -> Fate {
+        let Ok(parsed) = Packet::parse(passing.packet.as_slice()) else { return Fate::Role };
         let Some(routing) = parsed.routing2.as_ref().filter(|_| !parsed.routing2_malformed) else {
             return Fate::Role;
         };
@@ -347,26 +325,20 @@ impl Forwarder {
             return Fate::Role;
         }
         let error = icmpv6(0..128);
-        self.carried(now, key, packet.len(), seen);
-        match strip_routing2(packet) {
+        self.carried(key, passing);
+        match strip_routing2(passing.packet) {
             Ok(_) if error => Fate::DeliverAndRole,
             Ok(_) => Fate::Deliver,
             Err(_) => Fate::Drop("hop-limit"),
         }
     }
 
-    fn optioned(
-        &mut self,
-        now: Instant,
-        fixed: &Fixed,
-        packet: &mut PacketBuffer,
-        seen: &mut Vec<Observation>,
-    ) -> Fate {
-        let Ok(parsed) = Packet::parse(packet.as_slice()) else { return Fate::Role };
+    fn optioned(&mut self, fixed: &Fixed, passing: &mut Passing<'_>) -> Fate {
+        let Ok(parsed) = Packet::parse(passing.packet.as_slice()) else { return Fate::Role };
         // A tunnel entry point may say how deep tunnels may nest (RFC 2473 4.1.1); Linux does by default.
         if parsed.upper.protocol == next_header::IPV6 && parsed.home_address.is_none() {
             let inner_offset = parsed.upper.offset;
-            return self.tunnelled(now, fixed, inner_offset, packet, seen);
+            return self.tunnelled(fixed, inner_offset, passing);
         }
         let Some(option) = parsed.home_address.as_ref().filter(|_| !parsed.duplicate_home_address) else {
             return Fate::Role;
@@ -376,8 +348,8 @@ impl Forwarder {
         if care_of != fixed.source || parsed.upper.protocol == next_header::MOBILITY {
             return Fate::Role;
         }
-        self.carried(now, key, packet.len(), seen);
-        match strip_home_address(packet) {
+        self.carried(key, passing);
+        match strip_home_address(passing.packet) {
             Ok(_) => Fate::Deliver,
             Err(_) => Fate::Drop("malformed"),
         }
@@ -387,18 +359,20 @@ impl Forwarder {
         self.rules.get(&key).map(|installed| installed.rule)
     }
 
-    fn carried(&mut self, now: Instant, key: RuleKey, octets: usize, seen: &mut Vec<Observation>) {
+    fn carried(&mut self, key: RuleKey, passing: &mut Passing<'_>) {
         let Some(installed) = self.rules.get_mut(&key) else { return };
         installed.packets += 1;
-        installed.octets += octets as u64;
+        installed.octets += passing.packet.len() as u64;
+        let now = passing.now;
         if installed.told.is_none_or(|told| now.saturating_since(told) >= IN_USE_INTERVAL) {
             installed.told = Some(now);
-            seen.push(Observation::InUse(key));
+            passing.seen.push(Observation::InUse(key));
         }
     }
 
     /// Says that `peer` is reached through the tunnel, unless that was said a moment ago.
-    fn peer_seen(&mut self, now: Instant, anycast: Ipv6Addr, peer: Ipv6Addr, seen: &mut Vec<Observation>) {
+    fn peer_seen(&mut self, anycast: Ipv6Addr, peer: Ipv6Addr, passing: &mut Passing<'_>) {
+        let now = passing.now;
         if self.recent_peers.is_empty() {
             self.recent_peers.resize(PEER_SLOTS, None);
         }
@@ -410,7 +384,7 @@ impl Forwarder {
             return;
         }
         *slot = Some((hash, now));
-        seen.push(Observation::TunnelledPeer { anycast, peer });
+        passing.seen.push(Observation::TunnelledPeer { anycast, peer });
     }
 
     /// Mobility messages and ICMPv6 errors are no reason for route optimisation (as in both reference stacks).

@@ -819,7 +819,11 @@ fn survives<'a>(
             ));
         }
     }
-    Ok(Seen::new(format!("port {}, answered after each of {} changes", session.port, times.len()), packets))
+    let changes = match times.len() {
+        1 => "the change".to_owned(),
+        count => format!("each of {count} changes"),
+    };
+    Ok(Seen::new(format!("port {}, answered after {changes}", session.port), packets))
 }
 
 fn used_directly<'s, 'a>(

@@ -38,8 +38,11 @@ pub fn tshark(step: &str, files: &[PathBuf], merged: &Path) -> Result<Finding, E
         let seen = format!("mergecap: {}", String::from_utf8_lossy(&output.stderr).trim());
         return Ok(finding(Verdict::Fail, seen, Vec::new()));
     }
-    let count = lines(merged, &["-T", "fields", "-e", "frame.number"])?.len();
-    let faults = lines(merged, &["-Y", FAULTS])?;
+    let answers = (lines(merged, &["-T", "fields", "-e", "frame.number"])?, lines(merged, &["-Y", FAULTS])?);
+    let (count, faults) = match answers {
+        (Ok(all), Ok(faults)) => (all.len(), faults),
+        (Err(seen), _) | (_, Err(seen)) => return Ok(finding(Verdict::Fail, seen, Vec::new())),
+    };
     if faults.is_empty() {
         return Ok(finding(Verdict::Pass, format!("{count} packets in all captures"), Vec::new()));
     }
@@ -52,12 +55,13 @@ pub fn tshark(step: &str, files: &[PathBuf], merged: &Path) -> Result<Finding, E
     Ok(finding(Verdict::Fail, seen, faults.iter().take(8).map(evidence).collect()))
 }
 
-fn lines(file: &Path, arguments: &[&str]) -> Result<Vec<String>, Error> {
+/// What tshark prints, or what it says against the file.
+fn lines(file: &Path, arguments: &[&str]) -> Result<Result<Vec<String>, String>, Error> {
     let output =
         Command::new("tshark").arg("-n").arg("-r").arg(file).args(arguments).stdin(Stdio::null()).output();
     let output = output.trying(|| "run tshark".to_owned())?;
     if !output.status.success() {
-        return Err(Error::Step(format!("tshark: {}", String::from_utf8_lossy(&output.stderr).trim())));
+        return Ok(Err(format!("tshark: {}", String::from_utf8_lossy(&output.stderr).trim())));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    Ok(Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()))
 }

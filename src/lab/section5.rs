@@ -148,11 +148,21 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::NotPermitted);
     }
+    let interruption = Interruption::watch().trying(|| "watch for Ctrl-C".to_owned())?;
+    // Ctrl-C reaches the programs the lab runs, too; whatever failed with them failed of that.
+    run(options, begin, &telnetd, &interruption).or_else(|error| interruption.check().and(Err(error)))
+}
+
+fn run(
+    options: &Section5Options,
+    begin: Instant,
+    telnetd: &Path,
+    interruption: &Interruption,
+) -> Result<Outcome, Error> {
     let program = match &options.program {
         Some(program) => program.clone(),
         None => std::env::current_exe().trying(|| "find this program".to_owned())?,
     };
-    let interruption = Interruption::watch().trying(|| "watch for Ctrl-C".to_owned())?;
     let logs = options.out.join("logs");
     fresh_logs(&logs)?;
     let say = Say { begin, quiet: options.quiet };
@@ -167,10 +177,11 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
             program: program.clone(),
             logs: logs.clone(),
             forwarding: options.forwarding.clone(),
-            interruption: &interruption,
+            interruption,
         };
-        let stage = Stage::open(&launcher, &options.out, script.name, &telnetd, say)?;
+        let stage = Stage::open(&launcher, &options.out, script.name, telnetd, say)?;
         steps.push(perform(script, stage, &options.out)?);
+        interruption.check()?;
         if options.keep && place + 1 == SCRIPTS.len() {
             topology.keep();
             say.line(&format!(
@@ -185,7 +196,7 @@ pub fn section5(options: &Section5Options) -> Result<Outcome, Error> {
         summary: "Mobile IPv6 as anycast: the experiments of section 5, with real nodes, real ping and real telnet in \
                   network namespaces. Every verdict was read from the captures beside this file."
             .to_owned(),
-        facts: facts(options, &program),
+        facts: facts(options),
         steps,
     };
     let took = begin.elapsed();
@@ -206,6 +217,7 @@ fn perform(script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Er
     let scenario = match played {
         Ok(()) => scenario(script, Verdict::Pass, format!("{} actions", stage.actions.len())),
         Err(error) if error.ends_step_only() => {
+            stage.launcher.interruption.check()?;
             stage.say.line(&format!("the step ends here: {error}"));
             scenario(script, Verdict::Fail, error.to_string())
         }
@@ -228,9 +240,8 @@ fn perform(script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Er
         .collect::<Result<Vec<_>, Error>>()?;
     let trace = Trace::new(nodes, &topology::owners());
     let lost: u32 = recorded.iter().map(|recorded| recorded.lost).sum();
-    if lost > 0 {
-        say.line(&format!("{lost} packets were lost to the captures"));
-    }
+    let seen: usize = trace.passages.iter().map(|passage| passage.sightings.len()).sum();
+    say.line(&format!("  {seen} IPv6 packets captured at {} nodes, {lost} lost", recorded.len()));
     let whole = Ladder::new(&trace, Duration::ZERO, Duration::MAX, &marks, topology::ANYCAST);
     say.text(&whole.text());
     write(&directory.join("ladder.txt"), &whole.text())?;
@@ -545,7 +556,7 @@ fn fresh_logs(logs: &Path) -> Result<(), Error> {
 }
 
 /// What was run, and on what.
-fn facts(options: &Section5Options, program: &Path) -> Vec<(String, String)> {
+fn facts(options: &Section5Options) -> Vec<(String, String)> {
     let kernel = netns::facts();
     let known = |fact: Option<bool>| match fact {
         Some(true) => "yes",
@@ -559,7 +570,6 @@ fn facts(options: &Section5Options, program: &Path) -> Vec<(String, String)> {
     };
     let mut facts = vec![
         ("Node".to_owned(), format!("mga-node {}", env!("CARGO_PKG_VERSION"))),
-        ("Program".to_owned(), program.display().to_string()),
         ("Forwarding".to_owned(), options.forwarding.clone()),
         ("Kernel".to_owned(), kernel.release.clone()),
         ("Mobile IPv6 in the kernel".to_owned(), known(kernel.mobile_ipv6).to_owned()),

@@ -156,7 +156,7 @@ impl Ladder {
                     for (column, _) in self.columns.iter().enumerate() {
                         put(&mut line, centre(column), '│');
                     }
-                    for (place, letter) in format!("{:9.3}", arrow.first.as_secs_f64()).chars().enumerate() {
+                    for (place, letter) in format!("{:9.4}", arrow.first.as_secs_f64()).chars().enumerate() {
                         put(&mut line, place, letter);
                     }
                     let (left, right) = (centre(arrow.from.min(arrow.to)), centre(arrow.from.max(arrow.to)));
@@ -224,7 +224,7 @@ impl Ladder {
                 Row::Arrow(arrow) => {
                     let _ = write!(
                         svg,
-                        "<g class=\"{}\"><text class=\"time\" x=\"{}\" y=\"{y}\">{:.3}</text>",
+                        "<g class=\"{}\"><text class=\"time\" x=\"{}\" y=\"{y}\">{:.4}</text>",
                         arrow.kind.class(),
                         LEFT - 8,
                         arrow.first.as_secs_f64()
@@ -282,22 +282,27 @@ impl Kind {
     }
 }
 
+/// Plain colours and their dark counterparts, without custom properties, which not every SVG program knows.
 const SVG_STYLE: &str = "\
-.ladder{--paper:#fff;--ink:#1c2733;--faint:#c3ccd6;--band:#eef2f6;--signalling:#0b5cad;--data:#5b6875;\
---trouble:#b3261e;font-family:ui-sans-serif,system-ui,'DejaVu Sans',sans-serif}\
-@media(prefers-color-scheme:dark){.ladder{--paper:#12181f;--ink:#e4eaf0;--faint:#3b4854;--band:#1e2832;\
---signalling:#7cb8ff;--data:#9fb0bf;--trouble:#ff8a80}}\
-.ladder .paper{fill:var(--paper)}.ladder .life{stroke:var(--faint);stroke-width:1.5}\
-.ladder .node{fill:var(--band);stroke:var(--faint)}\
-.ladder .name{fill:var(--ink);font-size:13px;font-weight:600;text-anchor:middle}\
-.ladder .mark{fill:var(--band)}.ladder .heading{fill:var(--ink);font-size:12px;font-weight:600}\
-.ladder .time{fill:var(--data);font-size:11px;text-anchor:end;font-variant-numeric:tabular-nums}\
-.ladder .label{font-size:11px;text-anchor:middle;paint-order:stroke;stroke:var(--paper);stroke-width:4px;\
+.ladder{font-family:ui-sans-serif,system-ui,'DejaVu Sans',sans-serif}\
+.ladder .paper{fill:#fff}.ladder .life{stroke:#c3ccd6;stroke-width:1.5}\
+.ladder .node{fill:#eef2f6;stroke:#c3ccd6}.ladder .mark{fill:#eef2f6}\
+.ladder .name{fill:#1c2733;font-size:13px;font-weight:600;text-anchor:middle}\
+.ladder .heading{fill:#1c2733;font-size:12px;font-weight:600}\
+.ladder .time{fill:#5b6875;font-size:11px;text-anchor:end;font-variant-numeric:tabular-nums}\
+.ladder .label{font-size:11px;text-anchor:middle;paint-order:stroke;stroke:#fff;stroke-width:4px;\
 stroke-linejoin:round}\
 .ladder .arrow{stroke-width:1.6;fill:none}\
-.ladder .signalling .arrow{stroke:var(--signalling)}.ladder .signalling .head,.ladder .signalling .label{fill:var(--signalling)}\
-.ladder .data .arrow{stroke:var(--data)}.ladder .data .head,.ladder .data .label{fill:var(--data)}\
-.ladder .trouble .arrow{stroke:var(--trouble)}.ladder .trouble .head,.ladder .trouble .label{fill:var(--trouble)}";
+.ladder .signalling .arrow{stroke:#0b5cad}.ladder .signalling .head,.ladder .signalling .label{fill:#0b5cad}\
+.ladder .data .arrow{stroke:#5b6875}.ladder .data .head,.ladder .data .label{fill:#5b6875}\
+.ladder .trouble .arrow{stroke:#b3261e}.ladder .trouble .head,.ladder .trouble .label{fill:#b3261e}\
+@media(prefers-color-scheme:dark){\
+.ladder .paper{fill:#12181f}.ladder .life{stroke:#3b4854}\
+.ladder .node{fill:#1e2832;stroke:#3b4854}.ladder .mark{fill:#1e2832}\
+.ladder .name,.ladder .heading{fill:#e4eaf0}.ladder .time{fill:#9fb0bf}.ladder .label{stroke:#12181f}\
+.ladder .signalling .arrow{stroke:#7cb8ff}.ladder .signalling .head,.ladder .signalling .label{fill:#7cb8ff}\
+.ladder .data .arrow{stroke:#9fb0bf}.ladder .data .head,.ladder .data .label{fill:#9fb0bf}\
+.ladder .trouble .arrow{stroke:#ff8a80}.ladder .trouble .head,.ladder .trouble .label{fill:#ff8a80}}";
 
 /// Text made safe for SVG and HTML, attributes included.
 pub fn escape(text: &str) -> String {

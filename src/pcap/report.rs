@@ -120,10 +120,11 @@ impl Report {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
              <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p class=\"lead\">{summary}</p>\n\
              <p class=\"score\"><span class=\"pass\">{pass} passed</span> \
-             <span class=\"{fail_class}\">{fail} failed</span> <span class=\"skipped\">{skipped} skipped</span></p>\n",
+             <span class=\"{fail_class}\">{fail} failed</span> <span class=\"{skipped_class}\">{skipped} skipped</span></p>\n",
             title = escape(&self.title),
             summary = escape(&self.summary),
             fail_class = if fail == 0 { "none" } else { "fail" },
+            skipped_class = if skipped == 0 { "none" } else { "skipped" },
         );
         html += "<h2>Verdicts</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>Step</th><th>Verdict</th>\
                  <th>Claim</th><th>Seen</th></tr></thead>\n<tbody>\n";

@@ -55,7 +55,7 @@ pub fn packet(
         let outer = Ipv6Header::new(next_header::MOBILITY, HOP_LIMIT, answered.own, answered.source);
         return ipv6::packet(outer, &mobility);
     }
-    let mut payload = type2_header(next_header::MOBILITY, &answered.home_address).to_vec();
-    payload.extend_from_slice(&mobility);
+    let payload =
+        [type2_header(next_header::MOBILITY, &answered.home_address).as_slice(), &mobility].concat();
     ipv6::packet(Ipv6Header::new(next_header::ROUTING, HOP_LIMIT, answered.own, answered.source), &payload)
 }

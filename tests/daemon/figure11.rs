@@ -126,8 +126,14 @@ impl Figure11 {
         self.command(at, PROGRAM).args(arguments).output().expect("the program runs")
     }
 
-    /// Starts a node and waits until it says that it runs.
-    pub fn start(&self, at: At, arguments: &[&str]) -> Node {
+    /// True when the anycast address answers a ping from a place, within patience.
+    pub fn reaches(&self, at: At) -> bool {
+        let ping = ["-c", "1", "-W", "1", "2001:db8:0:1::a"];
+        until(PATIENCE, || self.command(at, "ping").args(ping).output().expect("ping runs").status.success())
+    }
+
+    /// Starts a node, whatever becomes of it.
+    pub fn start_without_waiting(&self, at: At, arguments: &[&str]) -> Node {
         let control = self.control(at);
         let log = self.scratch.join(format!("{at:?}.log"));
         let child = self
@@ -139,7 +145,12 @@ impl Figure11 {
             .stderr(fs::File::create(&log).expect("a log"))
             .spawn()
             .expect("the program runs");
-        let mut node = Node { child, control, log };
+        Node { child, control, log }
+    }
+
+    /// Starts a node and waits until it says that it runs.
+    pub fn start(&self, at: At, arguments: &[&str]) -> Node {
+        let mut node = self.start_without_waiting(at, arguments);
         let started = until(PATIENCE, || node.log().contains("node started") || !node.is_alive());
         assert!(started && node.is_alive(), "{at:?} {arguments:?}:\n{}", node.log());
         node

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::figure11::{ANYCAST, At, Background, Figure11, INITIATOR, PATIENCE, until};
+use crate::figure11::{AGENT, ANYCAST, At, Background, Figure11, INITIATOR, PATIENCE, until};
 
 const PORT: u16 = 8000;
 const LARGE: usize = 20 << 20;
@@ -68,7 +68,8 @@ fn forwarding(network: &Figure11, at: At) -> String {
 fn a_plain_client_reaches_an_unchanged_server_through_the_agent() {
     let network = Figure11::new();
     assert_eq!(forwarding(&network, At::Ar1), "0\n");
-    let agent = network.start_agent();
+    // With duplicate address detection on, as an agent runs unless told otherwise.
+    let agent = network.start(At::Haa, &AGENT[..8]);
     let responder = network.start_responder(At::Ar1, &agent);
     let _server = web_server(&network, At::Ar1);
     fetch(&network, At::Ai1);
@@ -84,6 +85,9 @@ fn a_plain_client_reaches_an_unchanged_server_through_the_agent() {
         assert!(rule.is_some_and(|rule| rule["packets"].as_u64() > Some(100)), "{name}: {rules}");
     }
     assert_eq!(forwarding(&network, At::Ar1), "0\n");
+    for node in [&agent, &responder] {
+        assert_eq!(node.show("stats")["dropped"]["unsendable"], 0, "{}", node.log());
+    }
     assert!(!responder.log().contains("ERROR"), "{}", responder.log());
 }
 

@@ -518,13 +518,9 @@ impl Host {
 /// its own has put it into the routing table.
 fn wait_until_local(address: Ipv6Addr) -> io::Result<()> {
     let end = Instant::now() + ADDRESS_PATIENCE;
+    let mut netlink = Netlink::open()?;
     loop {
-        // Only towards itself does an address that is out of favour become the source.
-        let local = match sender::probe(address, 0)? {
-            Some(socket) => socket.local_addr()?.as_socket_ipv6().map(|local| *local.ip()),
-            None => None,
-        };
-        if local == Some(address) {
+        if netlink.is_local(address)? {
             return Ok(());
         }
         if Instant::now() >= end {

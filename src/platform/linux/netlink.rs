@@ -185,7 +185,7 @@ impl Netlink {
     /// kernel never chooses by itself (its preferred lifetime is over).
     pub fn add_address(&mut self, device: u32, address: Ipv6Addr) -> io::Result<()> {
         let mut message = address_message(device, address);
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
         let mut lifetimes = CacheInfo::default();
         lifetimes.ifa_valid = u32::MAX;
         message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
@@ -196,6 +196,23 @@ impl Netlink {
     /// Takes the address away again.
     pub fn remove_address(&mut self, device: u32, address: Ipv6Addr) -> io::Result<()> {
         self.request(RouteNetlinkMessage::DelAddress(address_message(device, address)), NLM_F_ACK).map(drop)
+    }
+
+    /// Whether packets to `address` are this host's by its routing table.
+    pub fn is_local(&mut self, address: Ipv6Addr) -> io::Result<bool> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        message.header.destination_prefix_length = 128;
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(address)));
+        match self.request(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK) {
+            Ok(answers) => Ok(answers.iter().any(|answer| {
+                matches!(answer, RouteNetlinkMessage::NewRoute(route) if route.header.kind == RouteType::Local)
+            })),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds a route; it must not exist.

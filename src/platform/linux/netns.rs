@@ -103,9 +103,6 @@ impl NetworkNamespace {
     pub fn add_address(&self, interface: &str, address: Ipv6Addr, prefix_length: u8) -> Result<(), Error> {
         let with_length = format!("{address}/{prefix_length}");
         self.ip(&["addr", "add", &with_length, "dev", interface, "nodad"])?;
-        if address.is_unicast_link_local() {
-            return Ok(());
-        }
         // The kernel acknowledges before a worker of its own has made the address local.
         self.run(|| super::wait_until_local(address))?
             .trying(|| format!("make {address} an address of {}", self.name))

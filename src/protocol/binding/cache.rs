@@ -2,7 +2,7 @@
 //! is reached at, as soft state that ends by itself. Keyed by home address and the own address the update was sent
 //! to, ordered by expiry beside it, bounded in size. Used by `haa` and `ai`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 
 use super::sequence::is_newer;
@@ -33,10 +33,12 @@ impl Binding {
     }
 }
 
-/// The cache. Never larger than its capacity.
+/// The cache. Hashed, because every Binding Update looks a binding up several times; listed in order.
 #[derive(Clone, Debug)]
 pub struct BindingCache {
-    entries: BTreeMap<BindingKey, Binding>,
+    /// By home address; nearly always at one own address only.
+    entries: HashMap<Ipv6Addr, Vec<Binding>>,
+    count: usize,
     by_expiry: BTreeSet<(Instant, BindingKey)>,
     capacity: usize,
 }
@@ -44,53 +46,69 @@ pub struct BindingCache {
 impl BindingCache {
     /// An empty cache for at most `capacity` bindings.
     pub fn new(capacity: usize) -> Self {
-        Self { entries: BTreeMap::new(), by_expiry: BTreeSet::new(), capacity }
+        Self { entries: HashMap::new(), count: 0, by_expiry: BTreeSet::new(), capacity }
     }
 
     /// The binding under `key`.
-    pub fn get(&self, key: &BindingKey) -> Option<&Binding> {
-        self.entries.get(key)
+    pub fn get(&self, (home_address, own_address): &BindingKey) -> Option<&Binding> {
+        self.entries.get(home_address)?.iter().find(|binding| binding.own_address == *own_address)
     }
 
     /// The stored number when `sequence` is not newer than that of the binding under `key` (RFC 3775 9.5.1:
     /// the answer is status 135 with this number).
     pub fn stale(&self, key: &BindingKey, sequence: u16) -> Option<u16> {
-        self.entries.get(key).map(|binding| binding.sequence).filter(|stored| !is_newer(sequence, *stored))
+        self.get(key).map(|binding| binding.sequence).filter(|stored| !is_newer(sequence, *stored))
     }
 
     /// True when a new binding would exceed the capacity (status 130).
     pub fn is_full(&self) -> bool {
-        self.entries.len() >= self.capacity
+        self.count >= self.capacity
     }
 
     /// True when `address` is itself a home address in the cache: a binding to it would be a circle
     /// (RFC 3775 6.1.7).
     pub fn binds(&self, address: &Ipv6Addr) -> bool {
-        self.of(address).is_some()
+        self.entries.contains_key(address)
     }
 
     /// A binding of this home address, whatever own address it was made at.
     pub fn of(&self, home_address: &Ipv6Addr) -> Option<&Binding> {
-        let lowest = (*home_address, Ipv6Addr::UNSPECIFIED);
-        let (_, binding) = self.entries.range(lowest..).next()?;
-        (binding.home_address == *home_address).then_some(binding)
+        self.entries.get(home_address)?.first()
     }
 
     /// Stores `binding`, replacing the one under its key, which is given back.
     pub fn insert(&mut self, binding: Binding) -> Option<Binding> {
-        let key = binding.key();
-        self.by_expiry.insert((binding.expires, key));
-        let expires = binding.expires;
-        let previous = self.entries.insert(key, binding);
-        if let Some(old) = previous.as_ref().filter(|old| old.expires != expires) {
-            self.by_expiry.remove(&(old.expires, key));
+        let (key, expires) = (binding.key(), binding.expires);
+        let bindings = self.entries.entry(binding.home_address).or_default();
+        let previous = match bindings.iter_mut().find(|held| held.own_address == binding.own_address) {
+            Some(held) => Some(std::mem::replace(held, binding)),
+            None => {
+                bindings.push(binding);
+                self.count += 1;
+                None
+            }
+        };
+        match previous.as_ref().map(|old| old.expires) {
+            Some(same) if same == expires => return previous,
+            Some(other) => {
+                self.by_expiry.remove(&(other, key));
+            }
+            None => {}
         }
+        self.by_expiry.insert((expires, key));
         previous
     }
 
     /// Removes the binding under `key`.
     pub fn remove(&mut self, key: &BindingKey) -> Option<Binding> {
-        let binding = self.entries.remove(key)?;
+        let (home_address, own_address) = key;
+        let bindings = self.entries.get_mut(home_address)?;
+        let at = bindings.iter().position(|binding| binding.own_address == *own_address)?;
+        let binding = bindings.remove(at);
+        if bindings.is_empty() {
+            self.entries.remove(home_address);
+        }
+        self.count -= 1;
         self.by_expiry.remove(&(binding.expires, *key));
         Some(binding)
     }
@@ -109,18 +127,20 @@ impl BindingCache {
         self.by_expiry.first().map(|(expires, _)| *expires)
     }
 
-    /// All bindings, ordered by home address.
+    /// All bindings, ordered by home address and own address.
     pub fn iter(&self) -> impl Iterator<Item = &Binding> + '_ {
-        self.entries.values()
+        let mut bindings: Vec<_> = self.entries.values().flatten().collect();
+        bindings.sort_unstable_by_key(|binding| binding.key());
+        bindings.into_iter()
     }
 
     /// Number of bindings.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.count
     }
 
     /// True when there is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.count == 0
     }
 }

@@ -1,0 +1,14 @@
+//! The protocol core against the conformance catalogue (RFC 3775, thesis section 5), the recorded KAME daemons and
+//! random input, all in virtual time. A test is named after the catalogue's case, letter and number first.
+//! Run by `cargo test --test protocol`.
+
+mod agent;
+mod forwarding;
+mod initiator;
+mod kame;
+mod mobility_header;
+mod network;
+mod random_input;
+mod responder;
+mod scenes;
+mod stimulus;

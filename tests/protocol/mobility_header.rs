@@ -1,0 +1,232 @@
+//! What every role does with a Mobility Header before it looks at the message: the catalogue's section 2
+//! (RFC 3775 6.1, 6.2, 9.2, 9.3.3). Most cases run at all three roles.
+//! The names are the catalogue's case ids.
+
+use std::net::Ipv6Addr;
+
+use mga_node::protocol::ai::{Ai, AiConfig};
+use mga_node::protocol::haa::{Haa, HaaConfig};
+use mga_node::protocol::random::SeededRandom;
+use mga_node::wire::mobility::{MobilityOption, minimum_length};
+
+use crate::agent;
+use crate::initiator::authorised;
+use crate::responder;
+use crate::stimulus::*;
+
+/// The three roles, each with its own address.
+fn roles() -> Vec<(&'static str, Box<dyn Role>, Ipv6Addr)> {
+    let ai = Ai::new(&AiConfig { max_bindings: 16 }, Box::new(SeededRandom::new(1)));
+    let mut roles: Vec<(_, Box<dyn Role>, _)> = vec![
+        ("haa", Box::new(Haa::new(agent::config())), AGENT),
+        ("ar", Box::new(responder::registered()), AR1),
+        ("ai", Box::new(ai), AI1),
+    ];
+    for (_, role, _) in &mut roles {
+        role.actions();
+    }
+    roles
+}
+
+/// A header of `units` times eight octets more than eight, of this type, filled with PadN-like zeros.
+fn header(kind: u8, units: u8) -> Vec<u8> {
+    let mut octets = vec![59, units, kind, 0, 0, 0];
+    octets.resize((usize::from(units) + 1) * 8, 0);
+    octets
+}
+
+#[test]
+fn m001_m002_c078_an_unknown_type_is_a_binding_error_2_with_no_home_address() {
+    for kind in [8, 9, 100, 200, 254, 255] {
+        for (name, mut role, own) in roles() {
+            let packet = raw_mobility(STRANGER, own, None, &header(kind, 0));
+            let answer = signal(&role.answers(at(1.0), &packet)).expect(name);
+            assert_eq!((answer.source, answer.destination, answer.routing2), (own, STRANGER, None));
+            assert_eq!((answer.error().status, answer.error().home_address), (2, Ipv6Addr::UNSPECIFIED));
+        }
+    }
+}
+
+#[test]
+fn m003_the_binding_error_goes_to_the_care_of_address_and_names_the_home_address() {
+    for (name, mut role, own) in roles() {
+        let packet = raw_mobility(STRANGER, own, Some(OTHER_ANYCAST), &header(255, 0));
+        let answer = signal(&role.answers(at(1.0), &packet)).expect(name);
+        assert_eq!((answer.destination, answer.error().home_address), (STRANGER, OTHER_ANYCAST));
+    }
+}
+
+#[test]
+fn m004_no_binding_error_to_or_for_anything_but_a_unicast_address() {
+    for (name, mut role, own) in roles() {
+        for (source, destination) in [(Ipv6Addr::UNSPECIFIED, own), (GROUP, own), (STRANGER, GROUP)] {
+            let packet = raw_mobility(source, destination, None, &header(255, 0));
+            assert!(role.answers(at(1.0), &packet).is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn m005_binding_errors_are_rate_limited() {
+    for (name, mut role, own) in roles() {
+        let packet = raw_mobility(STRANGER, own, None, &header(255, 0));
+        let answered: usize =
+            (0..100).map(|step| role.answers(at(1.0 + f64::from(step) / 100.0), &packet).len()).sum();
+        assert!((20..=40).contains(&answered), "{name}: {answered} of 100 within a second");
+        assert_eq!(role.answers(at(10.0), &packet).len(), 1, "{name}: the limit recovers");
+    }
+}
+
+#[test]
+fn m006_m008_m009_a_payload_protocol_is_a_parameter_problem_at_that_octet() {
+    for kind in 0..=7 {
+        for (name, mut role, own) in roles() {
+            let mut octets = header(kind, 3);
+            octets[0] = 58;
+            let answers = role.answers(at(1.0), &raw_mobility(STRANGER, own, None, &octets));
+            assert_eq!(parameter_problem(&answers), Some((STRANGER, 0, 40)), "{name} type {kind}");
+            let with_option = raw_mobility(STRANGER, own, Some(OTHER_ANYCAST), &octets);
+            assert_eq!(parameter_problem(&role.answers(at(1.0), &with_option)), Some((STRANGER, 0, 64)));
+        }
+    }
+}
+
+#[test]
+fn m007_m010_the_error_goes_to_the_packets_source_and_the_binding_stays() {
+    let mut haa = Haa::new(HaaConfig { ..agent::config() });
+    haa.packet(at(1.0), &Update::home(5).packet());
+    let mut octets = header(5, 1);
+    octets[0] = 58;
+    let answers = haa.answers(at(2.0), &raw_mobility(AR2, AGENT, Some(ANYCAST), &octets));
+    assert_eq!(parameter_problem(&answers), Some((AR2, 0, 64)));
+    assert_eq!(haa.bindings(at(2.0))[0].care_of, AR1);
+    let (mut ai, _) = authorised();
+    for kind in [1, 2, 5] {
+        let mut octets = header(kind, 3);
+        octets[0] = 58;
+        let answers = ai.answers(at(2.0), &raw_mobility(ANYCAST, AI1, None, &octets));
+        assert_eq!(parameter_problem(&answers), Some((ANYCAST, 0, 40)));
+        assert_eq!(ai.bindings(at(2.0)).len(), 1);
+    }
+}
+
+#[test]
+fn m011_to_m014_a_wrong_checksum_is_silent_whatever_the_type() {
+    for kind in 0..=255 {
+        for (name, mut role, own) in roles() {
+            let mut packet = raw_mobility(STRANGER, own, None, &header(kind, 3));
+            packet[45] ^= 1;
+            assert!(role.answers(at(1.0), &packet).is_empty(), "{name} type {kind}");
+        }
+    }
+}
+
+#[test]
+fn m015_the_checksum_is_over_the_home_address() {
+    let mut haa = Haa::new(agent::config());
+    let update = Update::home(5);
+    let right = update.packet();
+    let mut wrong = right.clone();
+    // The same Mobility Header as if it had been sent without the option.
+    let octets = raw_mobility(AR1, AGENT, None, &right[64..])[40..].to_vec();
+    wrong.splice(64.., octets);
+    assert!(signal(&haa.answers(at(1.0), &wrong)).is_none());
+    assert!(haa.bindings(at(1.0)).is_empty());
+    haa.packet(at(1.0), &right);
+    assert_eq!(haa.bindings(at(1.0)).len(), 1);
+}
+
+#[test]
+fn m016_a_header_shorter_than_its_type_is_a_parameter_problem_at_its_length() {
+    for kind in (1..=7).filter(|kind| minimum_length(*kind) > 8) {
+        for (name, mut role, own) in roles() {
+            let answers = role.answers(at(1.0), &raw_mobility(STRANGER, own, None, &header(kind, 0)));
+            assert_eq!(parameter_problem(&answers), Some((STRANGER, 0, 41)), "{name} type {kind}");
+        }
+    }
+}
+
+#[test]
+fn m017_m018_a_header_longer_than_the_packet_is_silent() {
+    for kind in 0..=7 {
+        for (name, mut role, own) in roles() {
+            let mut octets = header(kind, 3);
+            for units in [4, 5, 31, 255] {
+                octets[1] = units;
+                let answers = role.answers(at(1.0), &raw_mobility(STRANGER, own, None, &octets));
+                assert!(answers.is_empty(), "{name} type {kind}");
+            }
+            for length in 0..8 {
+                let cut = &octets[..length];
+                assert!(role.answers(at(1.0), &raw_mobility(STRANGER, own, None, cut)).is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn m019_reserved_fields_are_ignored() {
+    let (mut ai, _) = authorised();
+    for kind in [1, 2] {
+        let mut octets = header(kind, 1);
+        octets[3] = 0xff;
+        octets[6..8].fill(0xff);
+        let answer = signal(&ai.answers(at(2.0), &raw_mobility(AR2, AI1, None, &octets)));
+        assert_eq!(answer.expect("a test").test().cookie, [0; 8]);
+    }
+    let mut haa = Haa::new(agent::config());
+    let mut octets = Update::home(5).packet()[64..].to_vec();
+    octets[3] = 0xff;
+    haa.packet(at(1.0), &raw_mobility(AR1, AGENT, Some(ANYCAST), &octets));
+    assert_eq!(haa.bindings(at(1.0)).len(), 1);
+}
+
+#[test]
+fn m021_m023_m024_unknown_options_and_padding_are_skipped() {
+    let alternate = MobilityOption::AlternateCareOfAddress(AR2);
+    let unknown = MobilityOption::Unknown { kind: 200, data: vec![1, 2] };
+    for options in
+        [vec![unknown.clone(), alternate.clone()], vec![alternate.clone(), unknown.clone(), unknown]]
+    {
+        let mut haa = Haa::new(agent::config());
+        haa.packet(at(1.0), &Update { options, ..Update::home(5) }.packet());
+        assert_eq!(haa.bindings(at(1.0))[0].care_of, AR2);
+    }
+    let mut haa = Haa::new(agent::config());
+    let mut octets = Update::home(5).packet()[64..].to_vec();
+    octets[12..].copy_from_slice(&[1, 2, 0xde, 0xad]);
+    haa.packet(at(1.0), &raw_mobility(AR1, AGENT, Some(ANYCAST), &octets));
+    assert_eq!(haa.bindings(at(1.0)).len(), 1, "padding that is not zero, exactly to the end");
+}
+
+#[test]
+fn m022_m025_an_option_that_overruns_or_has_not_its_length_drops_the_message() {
+    for option in [[200, 3, 0, 0], [3, 0, 0, 0], [4, 0, 0, 0], [2, 0, 0, 0], [5, 255, 0, 0]] {
+        let mut haa = Haa::new(agent::config());
+        let mut octets = Update::home(5).packet()[64..].to_vec();
+        octets[12..].copy_from_slice(&option);
+        let answers = haa.answers(at(1.0), &raw_mobility(AR1, AGENT, Some(ANYCAST), &octets));
+        assert!(answers.is_empty(), "{option:?}");
+        assert!(haa.bindings(at(1.0)).is_empty(), "{option:?}");
+    }
+}
+
+#[test]
+fn m026_two_alternate_care_of_addresses_drop_the_message() {
+    let mut haa = Haa::new(agent::config());
+    let options = [AR1, AR2].map(MobilityOption::AlternateCareOfAddress).to_vec();
+    assert!(signal(&haa.answers(at(1.0), &Update { options, ..Update::home(5) }.packet())).is_none());
+    assert!(haa.bindings(at(1.0)).is_empty());
+}
+
+#[test]
+fn m030_two_home_address_options_are_dropped() {
+    for (name, mut role, own) in roles() {
+        let mut payload = mga_node::wire::destination_options::home_address_header(60, &ANYCAST).to_vec();
+        let once = raw_mobility(STRANGER, own, Some(ANYCAST), &header(255, 0));
+        payload.extend_from_slice(&once[40..]);
+        let header = mga_node::wire::Ipv6Header::new(60, 64, STRANGER, own);
+        let twice = mga_node::wire::ipv6::packet(header, &payload);
+        assert!(role.answers(at(1.0), &twice).is_empty(), "H017 {name}");
+    }
+}
