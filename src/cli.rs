@@ -101,7 +101,7 @@ struct RunArguments {
     /// haa: tell no prefixes of the home link
     #[arg(long)]
     no_mobile_prefix_advertisements: bool,
-    /// ar: keep to the tunnel
+    /// ar: keep to the tunnel; ai: answer Mobile IPv6 like a host that does not know it
     #[arg(long)]
     no_route_optimisation: bool,
     /// ar: where reverse-tunnelled packets are sent
@@ -168,6 +168,13 @@ enum Command {
         /// Only this initiator
         #[arg(long, value_name = "ADDR")]
         peer: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a responder another care-of address, one that its interface has
+    Move {
+        #[arg(value_name = "ADDR")]
+        care_of: Ipv6Addr,
         #[command(flatten)]
         target: Target,
     },
@@ -382,10 +389,9 @@ impl RunArguments {
             preference: self.preference,
             refresh_advice: self.refresh_advice,
             mobile_prefix_advertisements: self.no_mobile_prefix_advertisements.then_some(false),
-            min_prefix_interval: None,
-            max_prefix_interval: None,
             route_optimisation: self.no_route_optimisation.then_some(false),
             reverse_tunnel_end: self.reverse_tunnel_end,
+            ..Given::default()
         }
     }
 }
@@ -437,6 +443,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         }
         Command::Register { anycast, target } => order(&target, &Request::Register { anycast }),
         Command::Deregister { anycast, target } => order(&target, &Request::Deregister { anycast }),
+        Command::Move { care_of, target } => order(&target, &Request::Move { care_of }),
         Command::Flush { peer, target } => order(&target, &Request::FlushPeers { peer }),
         Command::Decode(arguments) => decode(&arguments),
         Command::PcapDiff(arguments) => pcap_diff(&arguments),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::ar::ReverseTunnelEnd;
+use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
 use crate::protocol::input::is_routable_unicast;
 
 /// Where control sockets and journals live unless told otherwise.
@@ -153,6 +153,12 @@ pub struct Given {
     pub route_optimisation: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reverse_tunnel_end: Option<ReverseTunnelEnd>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub route_optimisation_peers: Vec<PeerPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_optimisation: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_agents: Vec<Ipv6Addr>,
 }
 
 /// A configuration that cannot be used; the text names the field, the value and the remedy.
@@ -201,9 +207,13 @@ pub enum RoleSettings {
         home_prefix_length: u8,
         route_optimisation: bool,
         reverse_tunnel_end: ReverseTunnelEnd,
+        route_optimisation_peers: Vec<PeerPolicy>,
+        acknowledged_optimisation: bool,
+        other_agents: Vec<Ipv6Addr>,
     },
     Ai {
         max_bindings: usize,
+        route_optimisation: bool,
     },
 }
 
@@ -264,6 +274,9 @@ impl Settings {
                 home_prefix_length,
                 route_optimisation,
                 reverse_tunnel_end,
+                route_optimisation_peers,
+                acknowledged_optimisation,
+                other_agents,
             } => Given {
                 care_of,
                 anycast,
@@ -274,9 +287,16 @@ impl Settings {
                 home_prefix_length: Some(home_prefix_length),
                 route_optimisation: Some(route_optimisation),
                 reverse_tunnel_end: Some(reverse_tunnel_end),
+                route_optimisation_peers,
+                acknowledged_optimisation: Some(acknowledged_optimisation),
+                other_agents,
                 ..given
             },
-            RoleSettings::Ai { max_bindings } => Given { max_bindings: Some(max_bindings), ..given },
+            RoleSettings::Ai { max_bindings, route_optimisation } => Given {
+                max_bindings: Some(max_bindings),
+                route_optimisation: Some(route_optimisation),
+                ..given
+            },
         }
     }
 }
@@ -352,6 +372,13 @@ impl Given {
             max_prefix_interval: self.max_prefix_interval.or(file.max_prefix_interval),
             route_optimisation: self.route_optimisation.or(file.route_optimisation),
             reverse_tunnel_end: self.reverse_tunnel_end.or(file.reverse_tunnel_end),
+            route_optimisation_peers: if self.route_optimisation_peers.is_empty() {
+                file.route_optimisation_peers
+            } else {
+                self.route_optimisation_peers
+            },
+            acknowledged_optimisation: self.acknowledged_optimisation.or(file.acknowledged_optimisation),
+            other_agents: if self.other_agents.is_empty() { file.other_agents } else { self.other_agents },
         }
     }
 
@@ -410,7 +437,10 @@ impl Given {
         let role = match role {
             Role::Haa => self.settle_haa()?,
             Role::Ar => self.settle_ar()?,
-            Role::Ai => RoleSettings::Ai { max_bindings: self.max_bindings.unwrap_or(DEFAULT_MAX_BINDINGS) },
+            Role::Ai => RoleSettings::Ai {
+                max_bindings: self.max_bindings.unwrap_or(DEFAULT_MAX_BINDINGS),
+                route_optimisation: self.route_optimisation.unwrap_or(true),
+            },
         };
         Ok(Settings { interface, control, forwarding, role })
     }
@@ -481,6 +511,14 @@ impl Given {
                 "give the agent's global address, or :: to discover one",
             )?;
         }
+        for agent in &self.other_agents {
+            wrong_unless(
+                is_routable_unicast(agent) && self.anycast.iter().all(|entry| entry.address != *agent),
+                "other-agents",
+                agent,
+                "give global addresses of agents that serve the same home prefix",
+            )?;
+        }
         let lifetime = self.lifetime.unwrap_or(DEFAULT_LIFETIME);
         for lifetime in self.anycast.iter().filter_map(|entry| entry.lifetime).chain([lifetime]) {
             check_lifetime("lifetime", lifetime)?;
@@ -509,6 +547,9 @@ impl Given {
             home_prefix_length,
             route_optimisation: self.route_optimisation.unwrap_or(true),
             reverse_tunnel_end: self.reverse_tunnel_end.unwrap_or_default(),
+            route_optimisation_peers: self.route_optimisation_peers,
+            acknowledged_optimisation: self.acknowledged_optimisation.unwrap_or(false),
+            other_agents: self.other_agents,
         })
     }
 
@@ -536,7 +577,10 @@ impl Given {
             ("mobile-prefix-advertisements", self.mobile_prefix_advertisements.is_some(), haa),
             ("min-prefix-interval", self.min_prefix_interval.is_some(), haa),
             ("max-prefix-interval", self.max_prefix_interval.is_some(), haa),
-            ("route-optimisation", self.route_optimisation.is_some(), ar),
+            ("route-optimisation", self.route_optimisation.is_some(), !haa),
+            ("route-optimisation-peers", !self.route_optimisation_peers.is_empty(), ar),
+            ("acknowledged-optimisation", self.acknowledged_optimisation.is_some(), ar),
+            ("other-agents", !self.other_agents.is_empty(), ar),
             ("reverse-tunnel-end", self.reverse_tunnel_end.is_some(), ar),
             ("authentication", self.authentication.is_some(), haa || ar),
         ];
@@ -636,12 +680,26 @@ mod tests {
     }
 
     #[test]
+    fn n076_peers_are_allowed_or_not_by_prefix() {
+        let text = "role='ar'\ninterface='e'\nagent='::'\nauthentication='none'\n\
+                    route-optimisation-peers = [{ prefix = '2001:db8:7::/48', allow = false }]\n\
+                    [[anycast]]\naddress='2001:db8::a'";
+        let settings = given(text).settle().expect("good settings");
+        let RoleSettings::Ar { route_optimisation_peers, .. } = settings.role.clone() else {
+            panic!("not a responder");
+        };
+        let prefix = "2001:db8:7::/48".parse().expect("a prefix");
+        assert_eq!(route_optimisation_peers, [PeerPolicy { prefix, allow: false }]);
+        assert_eq!(settings.words().settle().expect("the same again"), settings);
+    }
+
+    #[test]
     fn the_command_line_wins_over_the_file() {
         let file = given("role = 'ai'\ninterface = 'eth0'\nmax-bindings = 7");
         let line = Given { interface: Some("eth1".into()), ..Given::default() };
         let settings = line.over(file).settle().expect("good settings");
         assert_eq!(settings.interface, "eth1");
-        assert_eq!(settings.role, RoleSettings::Ai { max_bindings: 7 });
+        assert_eq!(settings.role, RoleSettings::Ai { max_bindings: 7, route_optimisation: true });
         assert_eq!(settings.control, Path::new("/run/mga-node/ai-eth1.sock"));
     }
 }

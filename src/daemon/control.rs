@@ -36,6 +36,7 @@ pub enum Request {
     Register { anycast: Option<Ipv6Addr> },
     Deregister { anycast: Option<Ipv6Addr> },
     FlushPeers { peer: Option<Ipv6Addr> },
+    Move { care_of: Ipv6Addr },
 }
 
 /// What a node answers.

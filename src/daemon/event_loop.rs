@@ -18,8 +18,8 @@ use super::node::{Node, NodeCommand};
 use crate::forwarding::user::{Direction, Fate, Forwarder};
 use crate::platform::{self, Host, Intake, InterfaceAddress, Options, Received, Steal, signals::Signals};
 use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
-use crate::protocol::ai::{Ai, AiConfig};
-use crate::protocol::ar::{AnycastConfig, Ar, ArConfig};
+use crate::protocol::ai::{Ai, AiConfig, AiPolicy};
+use crate::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy};
 use crate::protocol::clock::Instant;
 use crate::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
 use crate::protocol::prefix_discovery::AdvertisementWindow;
@@ -86,8 +86,12 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         name: format!("{role}-{}", settings.interface),
     };
     let mut host = Host::open(&options)?;
+    let chosen = matches!(settings.role, RoleSettings::Ar { care_of: Some(_), .. });
     let addresses = resolve_in_time(&host, &mut settings, &mut signals)?;
-    let (node, own) = prepare(&mut host, &settings, &addresses)?;
+    let (node, mut own) = prepare(&mut host, &settings, &addresses)?;
+    if let Own::CareOf { follow, .. } = &mut own {
+        *follow = !chosen;
+    }
     let control = Control::listen(&settings.control).map_err(unusable)?;
     tracing::info!(
         role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
@@ -122,8 +126,11 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
 /// The addresses this node speaks from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Own {
-    /// The agent's address or the responder's care-of address, fixed for the node's life.
+    /// The agent's address, fixed for the node's life.
     Fixed(Ipv6Addr),
+    /// The responder's care-of address; with `follow` another address of the interface takes over when it goes.
+    /// `home` are the anycast addresses whose home prefix is on the interface.
+    CareOf { address: Ipv6Addr, follow: bool, home: BTreeSet<Ipv6Addr> },
     /// Every global address of the interface, whatever they are at the moment.
     Interface(Vec<Ipv6Addr>),
 }
@@ -257,17 +264,16 @@ fn prepare(
             home_prefix_length,
             route_optimisation,
             reverse_tunnel_end,
+            route_optimisation_peers,
+            acknowledged_optimisation,
+            other_agents,
         } => {
             let care_of = care_of.ok_or_else(unresolved)?;
             for entry in anycast {
                 host.assign(entry.address)?;
             }
-            host.steal(&[
-                Steal::MobilityHeader { destination: care_of },
-                Steal::RoutingHeader { destination: care_of },
-                Steal::Tunnel { source: None, destination: care_of },
-            ])?;
-            host.tap(&[care_of], false)?;
+            take_in_for_responder(host, &[care_of], &BTreeSet::new())?;
+            let home = at_home(anycast.iter().map(|entry| entry.address), *home_prefix_length, addresses);
             let anycast = anycast
                 .iter()
                 .map(|entry| AnycastConfig {
@@ -284,15 +290,58 @@ fn prepare(
                 route_optimisation: *route_optimisation,
                 reverse_tunnel_end: *reverse_tunnel_end,
             };
-            Ok((Node::Ar(Box::new(Ar::new(config, now, Box::new(SystemRandom)))), Own::Fixed(care_of)))
+            let policy = ArPolicy {
+                peers: route_optimisation_peers.clone(),
+                acknowledged_optimisation: *acknowledged_optimisation,
+                other_agents: other_agents.clone(),
+            };
+            let ar = Ar::new(config, now, Box::new(SystemRandom)).with_policy(policy);
+            Ok((Node::Ar(Box::new(ar)), Own::CareOf { address: care_of, follow: true, home }))
         }
-        RoleSettings::Ai { max_bindings } => {
+        RoleSettings::Ai { max_bindings, route_optimisation } => {
             let own: Vec<_> = addresses.iter().map(|a| a.address).collect();
             take_in_for_initiator(host, &own)?;
             let config = AiConfig { max_bindings: *max_bindings };
-            Ok((Node::Ai(Box::new(Ai::new(&config, Box::new(SystemRandom)))), Own::Interface(own)))
+            let policy = AiPolicy { route_optimisation: *route_optimisation };
+            let ai = Ai::new(&config, Box::new(SystemRandom)).with_policy(policy);
+            Ok((Node::Ai(Box::new(ai)), Own::Interface(own)))
         }
     }
+}
+
+/// What a responder needs: its signalling and its data at every care-of address that is still good, and at home what
+/// comes to the anycast addresses themselves, with the neighbour discovery about them.
+fn take_in_for_responder(
+    host: &mut Host,
+    care_of: &[Ipv6Addr],
+    home: &BTreeSet<Ipv6Addr>,
+) -> Result<(), platform::Error> {
+    let mut classes: Vec<_> = care_of
+        .iter()
+        .flat_map(|&destination| {
+            [
+                Steal::MobilityHeader { destination },
+                Steal::RoutingHeader { destination },
+                Steal::Tunnel { source: None, destination },
+            ]
+        })
+        .collect();
+    classes.extend(home.iter().map(|&destination| Steal::MobilityHeader { destination }));
+    host.steal(&classes)?;
+    host.tap(care_of, !home.is_empty())
+}
+
+/// Those of `anycast` whose home prefix an address of the interface is in (RFC 3775 11.5.4).
+fn at_home(
+    anycast: impl Iterator<Item = Ipv6Addr>,
+    home_prefix_length: u8,
+    addresses: &[InterfaceAddress],
+) -> BTreeSet<Ipv6Addr> {
+    let on_link = |anycast: &Ipv6Addr| {
+        Ipv6Net::new(*anycast, home_prefix_length)
+            .is_ok_and(|prefix| addresses.iter().any(|a| prefix.contains(&a.address)))
+    };
+    anycast.filter(on_link).collect()
 }
 
 fn take_in_for_initiator(host: &mut Host, own: &[Ipv6Addr]) -> Result<(), platform::Error> {
@@ -527,9 +576,11 @@ impl Daemon<'_> {
         if nix::net::if_::if_nametoindex(interface.name.as_str()) != Ok(interface.index) {
             return Err(Error::InterfaceGone(interface.name.clone()));
         }
-        let current: Vec<_> =
-            self.host.addresses()?.into_iter().filter(|a| !a.tentative).map(|a| a.address).collect();
+        let mut usable = self.host.addresses()?;
+        usable.retain(|address| !address.tentative);
+        let current: Vec<_> = usable.iter().map(|a| a.address).collect();
         match &mut self.own {
+            Own::CareOf { .. } => self.care_of_changed(&usable)?,
             Own::Fixed(address) if !current.contains(address) => {
                 tracing::warn!(%address, "the interface lost the address this node speaks from");
             }
@@ -541,6 +592,76 @@ impl Daemon<'_> {
             Own::Interface(_) => {}
         }
         Ok(())
+    }
+
+    /// A responder is where its interface is (RFC 3775 11.5): another care-of address when the one in use is gone, and
+    /// home when a home prefix is there that was not.
+    fn care_of_changed(&mut self, usable: &[InterfaceAddress]) -> Result<(), Error> {
+        let (Own::CareOf { address, follow, home }, RoleSettings::Ar { anycast, home_prefix_length, .. }) =
+            (&mut self.own, &self.settings.role)
+        else {
+            return Ok(());
+        };
+        let served: BTreeSet<_> = anycast.iter().map(|entry| entry.address).collect();
+        let now_home = at_home(served.iter().copied(), *home_prefix_length, usable);
+        let arrived: Vec<_> = now_home.difference(home).copied().collect();
+        let left = home.difference(&now_home).next().is_some();
+        let gone = !usable.iter().any(|a| a.address == *address);
+        let other = usable.iter().find(|a| !a.deprecated && !served.contains(&a.address)).map(|a| a.address);
+        let to = match other.filter(|_| gone) {
+            Some(other) if *follow => Some(other),
+            _ if gone => {
+                tracing::warn!(%address, "the interface lost the address this node speaks from");
+                None
+            }
+            _ => left.then_some(*address),
+        };
+        *home = now_home.clone();
+        let link_address = self.host.interface().link_address;
+        // Who is home with every anycast address needs no care-of address.
+        if let Some(to) = to.filter(|_| arrived.len() < served.len()) {
+            self.move_to(to)?;
+        }
+        for anycast in arrived {
+            let Some(link_address) = link_address else { continue };
+            let command = NodeCommand::ReturnHome { anycast, link_address };
+            if let Err(error) = self.node.handle_command(self.now(), command) {
+                tracing::warn!(error, "cannot return home");
+            }
+        }
+        self.take_in_care_of()
+    }
+
+    fn move_to(&mut self, to: Ipv6Addr) -> Result<(), Error> {
+        if let Own::CareOf { address, .. } = &mut self.own {
+            *address = to;
+        }
+        let now = self.now();
+        if let Err(error) = self.node.handle_command(now, NodeCommand::Move(to)) {
+            tracing::warn!(error, "cannot move");
+        }
+        self.take_in_care_of()
+    }
+
+    fn take_in_care_of(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        if let (Node::Ar(node), Own::CareOf { home, .. }) = (&self.node, &self.own) {
+            take_in_for_responder(&mut self.host, &node.care_of_addresses(now), home)?;
+        }
+        Ok(())
+    }
+
+    /// An operator's move: only to an address that packets can come to.
+    fn move_by_order(&mut self, to: Ipv6Addr) -> Result<Value, String> {
+        let known = self.host.addresses().map_err(|error| error.to_string())?;
+        if !matches!(self.own, Own::CareOf { .. }) {
+            return Err("only a responder (role ar) knows this command".to_owned());
+        }
+        if !known.iter().any(|a| a.address == to && !a.tentative) {
+            return Err(format!("{to} is not an address of {}", self.settings.interface));
+        }
+        self.move_to(to).map_err(|error| error.to_string())?;
+        Ok(json!({ "done": true }))
     }
 
     fn serve_operators(&mut self) {
@@ -566,6 +687,7 @@ impl Daemon<'_> {
             Request::ShowConfig => Ok(self.config()),
             Request::Register { anycast } => self.command(now, NodeCommand::Register(anycast)),
             Request::Deregister { anycast } => self.command(now, NodeCommand::Deregister(anycast)),
+            Request::Move { care_of } => self.move_by_order(care_of),
             Request::FlushPeers { peer } => self.command(now, NodeCommand::FlushPeers(peer)),
         };
         match told {
@@ -603,7 +725,7 @@ impl Daemon<'_> {
 
     fn config(&self) -> Value {
         let addresses = match &self.own {
-            Own::Fixed(address) => vec![*address],
+            Own::Fixed(address) | Own::CareOf { address, .. } => vec![*address],
             Own::Interface(addresses) => addresses.clone(),
         };
         json!({

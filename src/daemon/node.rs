@@ -25,6 +25,8 @@ pub enum NodeCommand {
     Register(Option<Ipv6Addr>),
     Deregister(Option<Ipv6Addr>),
     FlushPeers(Option<Ipv6Addr>),
+    Move(Ipv6Addr),
+    ReturnHome { anycast: Ipv6Addr, link_address: [u8; 6] },
     Shutdown,
 }
 
@@ -85,8 +87,21 @@ impl Node {
             (Node::Ar(node), NodeCommand::FlushPeers(peer)) => {
                 node.handle_command(now, &ArCommand::FlushPeers(peer));
             }
+            (Node::Ar(node), NodeCommand::Move(care_of)) => {
+                node.handle_command(now, &ArCommand::Move(care_of));
+            }
+            (Node::Ar(node), NodeCommand::ReturnHome { anycast, link_address }) => {
+                Self::served(node, now, Some(anycast))?;
+                node.handle_command(now, &ArCommand::ReturnHome { anycast, link_address });
+            }
             (Node::Ar(node), NodeCommand::Shutdown) => node.handle_command(now, &ArCommand::Shutdown),
-            (Node::Haa(_) | Node::Ai(_), NodeCommand::Register(_) | NodeCommand::FlushPeers(_)) => {
+            (
+                Node::Haa(_) | Node::Ai(_),
+                NodeCommand::Register(_)
+                | NodeCommand::FlushPeers(_)
+                | NodeCommand::Move(_)
+                | NodeCommand::ReturnHome { .. },
+            ) => {
                 return Err("only a responder (role ar) knows this command".to_owned());
             }
         }

@@ -329,8 +329,15 @@ impl Forwarder {
         {
             return Fate::Role;
         }
-        let error = parsed.upper.protocol == next_header::ICMPV6
-            && parsed.payload().first().is_some_and(|kind| *kind < 128);
+        let icmpv6 = |kinds: std::ops::Range<u8>| {
+            parsed.upper.protocol == next_header::ICMPV6
+                && parsed.payload().first().is_some_and(|kind| kinds.contains(kind))
+        };
+        // Mobile Prefix Advertisements count only with their routing header (RFC 3775 11.4.3).
+        if icmpv6(144..148) {
+            return Fate::Role;
+        }
+        let error = icmpv6(0..128);
         self.carried(key, passing);
         match strip_routing2(passing.packet) {
             Ok(_) if error => Fate::DeliverAndRole,

@@ -52,6 +52,19 @@ pub struct AiConfig {
     pub max_bindings: usize,
 }
 
+/// What an operator decides about an initiator beyond its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AiPolicy {
+    /// False makes the node answer Mobile IPv6 as a host that never heard of it (RFC 3775 8.2).
+    pub route_optimisation: bool,
+}
+
+impl Default for AiPolicy {
+    fn default() -> Self {
+        Self { route_optimisation: true }
+    }
+}
+
 /// What an operator tells a running initiator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AiCommand {
@@ -101,6 +114,7 @@ enum Unauthorised {
 /// The anycast initiator.
 pub struct Ai {
     random: Box<dyn Random + Send>,
+    policy: AiPolicy,
     nonces: NonceRing,
     cache: BindingCache,
     usage: BTreeMap<BindingKey, Usage>,
@@ -111,6 +125,8 @@ pub struct Ai {
     spent: BTreeMap<Ipv6Addr, (u16, Instant)>,
     /// When each of `spent` was, oldest first.
     spent_at: VecDeque<(Instant, Ipv6Addr)>,
+    /// No binding is idle before this moment, so that a full cache need not be searched for one.
+    in_use_until: Instant,
     limits: AnswerLimits,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -122,16 +138,24 @@ impl Ai {
         let nonces = NonceRing::new(random.as_mut());
         Self {
             random,
+            policy: AiPolicy::default(),
             nonces,
             cache: BindingCache::new(config.max_bindings),
             usage: BTreeMap::new(),
             refreshes: BTreeSet::new(),
             spent: BTreeMap::new(),
             spent_at: VecDeque::new(),
+            in_use_until: Instant::START,
             limits: AnswerLimits::default(),
             counters: Counters::default(),
             actions: VecDeque::new(),
         }
+    }
+
+    /// The same initiator under this policy.
+    pub fn with_policy(mut self, policy: AiPolicy) -> Self {
+        self.policy = policy;
+        self
     }
 
     /// A packet that no forwarding rule took, or a copy of an ICMPv6 message.
@@ -145,6 +169,9 @@ impl Ai {
                 &packet,
                 Refusal::silent("home-address.twice", "two home address options", "RFC 3775 6.3"),
             );
+            return;
+        }
+        if !self.policy.route_optimisation && self.refuse_as_plain_host(now, &packet) {
             return;
         }
         match packet.upper.protocol {
@@ -161,6 +188,28 @@ impl Ai {
             next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
             _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
         }
+    }
+
+    /// Answers what a host without Mobile IPv6 does not know as such a host does (RFC 8200 4.2, RFC 4443 3.4): the
+    /// home address option with Parameter Problem code 2, the Mobility Header with code 1. False when there is
+    /// neither.
+    fn refuse_as_plain_host(&mut self, now: Instant, packet: &Packet<'_>) -> bool {
+        let (code, at) = if let Some(option) = packet.home_address.as_ref() {
+            (2, option.option_offset)
+        } else if packet.upper.protocol == next_header::MOBILITY {
+            (1, packet.upper.next_header_offset)
+        } else {
+            return false;
+        };
+        let pointer = u32::try_from(at).unwrap_or(u32::MAX);
+        let refusal = Refusal {
+            answer: self.limits.icmp_error(now, packet, ErrorReason::ParameterProblem { code, pointer }),
+            counter: "route-optimisation.disabled",
+            reason: "route optimisation is switched off",
+            clause: "RFC 3775 8.2",
+        };
+        self.refuse(packet, refusal);
+        true
     }
 
     /// What the data path noticed.
@@ -405,10 +454,10 @@ impl Ai {
         if update.lifetime == Lifetime::ZERO || update.care_of == anycast {
             return self.delete(now, update);
         }
-        if self.cache.get(&key).is_none() && self.cache.is_full() {
+        if self.cache.get(&key).is_none() && self.cache.is_full() && !self.make_room(now) {
             let denial = Denial {
                 status: Status::INSUFFICIENT_RESOURCES,
-                reason: "the binding cache is full",
+                reason: "the binding cache is full of bindings in use",
                 clause: "RFC 3775 9.5.2",
             };
             return self.deny(update.answered, update.sequence, update.lifetime, sealed, &denial);
@@ -454,6 +503,25 @@ impl Ai {
         self.report(
             report.anycast(anycast).care_of(care_of).sequence(update.sequence).lifetime(lifetime.seconds()),
         );
+    }
+
+    /// Drops the binding that has been idle longest, if it has been idle at all (RFC 3775 9.6): a full cache is no
+    /// reason to cut off a responder that is being talked to. The dropped one's packets take the tunnel again.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if now < self.in_use_until {
+            return false;
+        }
+        let idlest = self.usage.iter().min_by_key(|(_, usage)| usage.used);
+        self.in_use_until = idlest.map_or(now, |(_, usage)| usage.used + IN_USE);
+        let idle = idlest.filter(|(_, usage)| now.saturating_since(usage.used) > IN_USE);
+        let Some(binding) = idle.map(|(key, _)| *key).and_then(|key| self.cache.remove(&key)) else {
+            return false;
+        };
+        self.withdraw(now, &binding);
+        self.counters.count("binding.replaced");
+        let report = Report::info("binding-removed").anycast(binding.home_address).care_of(binding.care_of);
+        self.report(report.because("idle, and the cache is full", "RFC 3775 9.6"));
+        true
     }
 
     /// Deletion; its home nonce authorises nothing more for this home address (RFC 3775 9.5.2).

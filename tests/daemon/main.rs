@@ -9,4 +9,5 @@ mod garbage;
 mod home_link;
 mod lifecycle;
 mod mistakes;
+mod movement;
 mod traffic;

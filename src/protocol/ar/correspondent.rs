@@ -59,6 +59,7 @@ pub struct InitiatorUpdate {
     care_of_index: u16,
     key: [u8; 20],
     delete: bool,
+    acknowledge: bool,
 }
 
 impl std::fmt::Debug for InitiatorUpdate {
@@ -83,7 +84,7 @@ impl InitiatorUpdate {
         Lifetime::from_seconds(seconds).max(Lifetime(1))
     }
 
-    /// The whole packet: no A flag and no Alternate Care-of Address, Nonce Indices and the authenticator as KAME
+    /// The whole packet: flag A only on an operator's wish, and no Alternate Care-of Address, Nonce Indices and the authenticator as KAME
     /// and UMIP lay them out, nothing behind it (RFC 3775 6.1.7, 6.2.7).
     pub fn packet(
         &self,
@@ -98,7 +99,7 @@ impl InitiatorUpdate {
         ];
         let message = Message::BindingUpdate(BindingUpdate {
             sequence: self.sequence,
-            flags: UpdateFlags::empty(),
+            flags: if self.acknowledge { UpdateFlags::ACKNOWLEDGE } else { UpdateFlags::empty() },
             lifetime,
             options: align(12, &options),
         });
@@ -133,9 +134,15 @@ struct Test {
 impl Test {
     fn start(&mut self, random: &mut dyn Random) -> [u8; 8] {
         let cookie = random.octets8();
+        // Whatever token there was is too old, or it would not be asked for.
         self.cookie = Some(cookie);
         self.token = None;
         cookie
+    }
+
+    /// What is left for another exchange: the token, while it may be used (RFC 3775 5.2.7).
+    fn carried_over(&self, now: Instant) -> Self {
+        Self { cookie: None, token: self.token.filter(|token| token.is_fresh(now)) }
     }
 
     fn answer(&mut self, now: Instant, cookie: [u8; 8], value: [u8; 8], index: u16) -> bool {
@@ -146,6 +153,16 @@ impl Test {
         self.token = Some(Token { value, index, received: now });
         true
     }
+}
+
+/// A Binding Acknowledgement from an initiator.
+#[derive(Clone, Copy, Debug)]
+pub struct InitiatorAnswer {
+    pub status: Status,
+    pub sequence: u16,
+    pub lifetime: Lifetime,
+    /// Its authenticator is right.
+    pub sealed: bool,
 }
 
 /// An initiator as `show updates` tells it.
@@ -183,6 +200,14 @@ pub struct Correspondent {
     updated: Option<Instant>,
     /// MAX_UPDATE_RATE made a message wait until `next`.
     held: bool,
+    /// The rule that takes packets directly is in force.
+    direct: bool,
+    /// The care-of address changed and the agent has not acknowledged the new one.
+    moving: bool,
+    /// Binding Updates ask for an acknowledgement.
+    acknowledge: bool,
+    /// One is waited for.
+    unacknowledged: bool,
 }
 
 impl Correspondent {
@@ -207,13 +232,74 @@ impl Correspondent {
             immediate_retries: 0,
             updated: None,
             held: false,
+            direct: false,
+            moving: false,
+            acknowledge: false,
+            unacknowledged: false,
         }
+    }
+
+    /// The same, whose Binding Updates ask for an acknowledgement (flag A, RFC 3775 11.7.2) if `wanted`.
+    pub fn acknowledged_if(mut self, wanted: bool) -> Self {
+        self.acknowledge = wanted;
+        self
+    }
+
+    /// The care-of address is another one: its test and token are void (RFC 3775 11.6.2). The home token stays good.
+    pub fn care_of_lost(&mut self) {
+        self.care_of = Test::default();
+        if self.deleting || self.plain_until.is_some() || !(self.testing || self.bound_until.is_some()) {
+            return;
+        }
+        self.stop_testing();
+        self.unacknowledged = false;
+        self.next = None;
+        self.moving = true;
+    }
+
+    /// The agent acknowledged the new care-of address: packets take the tunnel until the initiator knows it too, for
+    /// which a home token that is still good saves the Home Test Init (RFC 3775 5.2.7).
+    pub fn care_of_changed(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
+        if !std::mem::take(&mut self.moving) {
+            return Vec::new();
+        }
+        let mut steps = Vec::new();
+        if std::mem::take(&mut self.direct) {
+            let clause = "RFC 3775 11.7.2";
+            steps.push(Step::Tunnel { reason: "the initiator knows the former care-of address", clause });
+        }
+        let home = self.home.carried_over(now);
+        steps.extend(self.begin_with(now, home, Test::default(), random, pace));
+        steps
+    }
+
+    /// The home prefix ends at `until`: a binding that would outlive it is renewed with a shorter lifetime
+    /// (RFC 3775 11.4.2).
+    pub fn limit(
+        &mut self,
+        now: Instant,
+        until: Instant,
+        random: &mut dyn Random,
+        pace: &mut Pace,
+    ) -> Vec<Step> {
+        let outlives = self.bound_until.is_some_and(|bound| bound > until);
+        if !outlives || self.testing || self.deleting || self.moving {
+            return Vec::new();
+        }
+        let (home, care_of) = (self.home.carried_over(now), self.care_of.carried_over(now));
+        if home.token.is_some() && care_of.token.is_some() {
+            return self.finish(now, pace);
+        }
+        self.begin_with(now, home, care_of, random, pace)
     }
 
     /// A packet went or came through the tunnel: begin return routability, unless it runs, is done or is useless.
     pub fn tunnelled(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
-        let settled =
-            self.testing || self.deleting || self.bound_until.is_some() || self.plain_until.is_some();
+        let settled = self.testing
+            || self.deleting
+            || self.moving
+            || self.bound_until.is_some()
+            || self.plain_until.is_some();
         if settled || self.quiet_until > now {
             return Vec::new();
         }
@@ -259,7 +345,7 @@ impl Correspondent {
 
     /// The initiator asked for a refresh (RFC 3775 11.7.4); one that is running already will do.
     pub fn refresh_requested(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
-        if self.testing || self.deleting || self.bound_until.is_none() {
+        if self.testing || self.deleting || self.moving || self.bound_until.is_none() {
             return Vec::new();
         }
         self.begin(now, random, pace)
@@ -272,6 +358,7 @@ impl Correspondent {
             return Vec::new();
         }
         self.pause(now);
+        self.direct = false;
         vec![Step::Tunnel { reason: "the initiator lost the binding", clause: "RFC 3775 11.3.6" }]
     }
 
@@ -285,23 +372,24 @@ impl Correspondent {
         }
         self.stop_testing();
         self.bound_until = None;
+        self.direct = false;
+        self.unacknowledged = false;
+        self.moving = false;
         self.next = None;
         self.plain_until = Some(now + PLAIN_PEER_MEMORY);
         vec![Step::Plain { reason, clause }]
     }
 
-    /// A Binding Acknowledgement from the initiator (RFC 3775 11.7.3); `sealed` tells whether its authenticator
-    /// is right.
+    /// A Binding Acknowledgement from the initiator (RFC 3775 11.7.3).
     pub fn acknowledged(
         &mut self,
         now: Instant,
-        status: Status,
-        sequence: u16,
-        sealed: bool,
+        answer: InitiatorAnswer,
         random: &mut dyn Random,
         pace: &mut Pace,
     ) -> Vec<Step> {
-        if self.deleting || self.key.is_none() {
+        let InitiatorAnswer { status, sequence, lifetime, sealed } = answer;
+        if self.deleting || self.moving || self.key.is_none() {
             return Vec::new();
         }
         match status {
@@ -318,13 +406,46 @@ impl Correspondent {
                 if sequence == self.sequence && !self.testing && self.quiet_until <= now =>
             {
                 self.pause(now);
-                self.begin(now, random, pace)
+                self.unacknowledged = false;
+                // Only the token whose nonce is named needs replacing (RFC 3775 11.7.3).
+                let (home, care_of) = (self.home.carried_over(now), self.care_of.carried_over(now));
+                match status {
+                    Status::EXPIRED_HOME_NONCE => {
+                        self.begin_with(now, Test::default(), care_of, random, pace)
+                    }
+                    Status::EXPIRED_CARE_OF_NONCE => {
+                        self.begin_with(now, home, Test::default(), random, pace)
+                    }
+                    _ => self.begin(now, random, pace),
+                }
+            }
+            accepted
+                if sealed
+                    && sequence == self.sequence
+                    && accepted.is_accepted()
+                    && std::mem::take(&mut self.unacknowledged) =>
+            {
+                self.granted(now, lifetime)
             }
             refused if sealed && sequence == self.sequence && !refused.is_accepted() => {
                 self.found_plain(now, "the initiator refused the Binding Update", "RFC 3775 11.7.3")
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The acknowledgement that was asked for: the binding lasts as long as the initiator says (RFC 3775 11.7.3).
+    fn granted(&mut self, now: Instant, lifetime: Lifetime) -> Vec<Step> {
+        let left = self.bound_until.map_or(Duration::ZERO, |until| until.saturating_since(now));
+        let granted = lifetime.duration().min(left);
+        self.bound_until = Some(now + granted);
+        self.next = Some(now + granted.mul_f32(0.75));
+        self.go_direct()
+    }
+
+    /// Packets go directly, if they do not yet.
+    fn go_direct(&mut self) -> Vec<Step> {
+        if std::mem::replace(&mut self.direct, true) { Vec::new() } else { vec![Step::Optimised] }
     }
 
     /// True when `header`, whose octets are `bytes`, carries the authenticator of the last Binding Update's key.
@@ -379,6 +500,7 @@ impl Correspondent {
             care_of_index: 0,
             key,
             delete: true,
+            acknowledge: false,
         })
     }
 
@@ -389,11 +511,13 @@ impl Correspondent {
         }
         if self.bound_until.is_some_and(|until| until <= now) {
             self.bound_until = None;
+            self.direct = false;
+            self.unacknowledged = false;
             let mut steps = vec![Step::Tunnel {
                 reason: "the binding at the initiator ended",
                 clause: "RFC 3775 11.7.2",
             }];
-            if !self.testing {
+            if !self.testing && !self.moving {
                 steps.push(Step::Forget);
             }
             return steps;
@@ -418,6 +542,9 @@ impl Correspondent {
         if self.bound_until.is_none() {
             return vec![Step::Forget];
         }
+        if self.unacknowledged {
+            return self.update_again(now, random, pace);
+        }
         if now.saturating_since(self.used) <= IDLE {
             return self.begin(now, random, pace);
         }
@@ -436,7 +563,25 @@ impl Correspondent {
             self.quiet = INITIAL_TEST_TIMEOUT;
         }
         self.bound_until = Some(now + lifetime);
-        self.next = Some(now + lifetime.mul_f32(0.75));
+        let wait = if self.unacknowledged { self.interval } else { lifetime.mul_f32(0.75) };
+        self.next = Some(now + wait);
+    }
+
+    /// No acknowledgement came: the update again, with a number of its own (RFC 3775 11.8), or both tests when the
+    /// tokens are too old for it.
+    fn update_again(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
+        self.rounds += 1;
+        if self.rounds >= MAX_TEST_ROUNDS && !self.direct {
+            return self.found_plain(now, "no acknowledgement of Binding Updates", "RFC 3775 11.8");
+        }
+        let interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
+        let (home, care_of) = (self.home.carried_over(now), self.care_of.carried_over(now));
+        if home.token.is_none() || care_of.token.is_none() {
+            self.unacknowledged = false;
+            return self.begin_with(now, home, care_of, random, pace);
+        }
+        self.interval = interval;
+        self.finish(now, pace)
     }
 
     /// True when the quoted `message` is one that this node sent and still waits for an answer to: it carries a
@@ -479,12 +624,23 @@ impl Correspondent {
     }
 
     fn begin(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Vec<Step> {
+        self.begin_with(now, Test::default(), Test::default(), random, pace)
+    }
+
+    /// Return routability for the halves that have no token.
+    fn begin_with(
+        &mut self,
+        now: Instant,
+        home: Test,
+        care_of: Test,
+        random: &mut dyn Random,
+        pace: &mut Pace,
+    ) -> Vec<Step> {
         self.testing = true;
         self.rounds = 0;
         self.immediate_retries = 0;
         self.interval = INITIAL_TEST_TIMEOUT;
-        self.home = Test::default();
-        self.care_of = Test::default();
+        (self.home, self.care_of) = (home, care_of);
         self.ask(now, true, random, pace)
     }
 
@@ -495,7 +651,7 @@ impl Correspondent {
         let mut held: Option<Instant> = None;
         let halves = [(&mut self.home, kind::HOME_TEST_INIT), (&mut self.care_of, kind::CARE_OF_TEST_INIT)];
         for (test, kind) in halves {
-            if test.token.is_some() || (!again && test.cookie.is_some()) {
+            if test.token.is_some_and(|token| token.is_fresh(now)) || (!again && test.cookie.is_some()) {
                 continue;
             }
             match pace.take(now, self.peer, kind) {
@@ -521,6 +677,9 @@ impl Correspondent {
         if !home.is_fresh(now) || !care_of.is_fresh(now) {
             return Vec::new();
         }
+        if self.testing {
+            (self.rounds, self.interval) = (0, INITIAL_TEST_TIMEOUT);
+        }
         self.stop_testing();
         if let Err(allowed) = pace.take(now, self.peer, kind::BINDING_UPDATE) {
             self.held = true;
@@ -537,10 +696,12 @@ impl Correspondent {
             care_of_index: care_of.index,
             key,
             delete: false,
+            acknowledge: self.acknowledge,
         };
         let mut steps = vec![Step::Update { update }];
-        if self.bound_until.is_none() {
-            steps.push(Step::Optimised);
+        self.unacknowledged = self.acknowledge;
+        if !self.acknowledge {
+            steps.extend(self.go_direct());
         }
         steps
     }

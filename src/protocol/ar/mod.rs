@@ -1,8 +1,13 @@
-//! The anycast responder (thesis 4.2; Mobile IPv6's mobile node, RFC 3775 section 11), always away from home: it
+//! The anycast responder (thesis 4.2; Mobile IPv6's mobile node, RFC 3775 section 11): away from home it
 //! registers its care-of address for one or more anycast addresses, answers through the reverse tunnel, and offers
-//! each initiator route optimisation. Driven by `daemon`; `registration` and `correspondent` hold the two machines.
+//! each initiator route optimisation. Driven by `daemon`; `registration`, `correspondent` and `prefixes` hold the
+//! machines, `movement` and `home` what changes when the node is somewhere else.
 
 mod correspondent;
+mod home;
+mod movement;
+mod policy;
+mod prefixes;
 mod registration;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,7 +34,7 @@ use super::report::Report;
 use crate::wire::PacketBuffer;
 use crate::wire::chain::Packet;
 use crate::wire::destination_options::home_address_header;
-use crate::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message, error_packet};
+use crate::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message, error_packet, kind};
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
 use crate::wire::mobility::{
     BindingAcknowledgement, BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status,
@@ -37,10 +42,14 @@ use crate::wire::mobility::{
 };
 use crate::wire::rewrite::strip_home_address;
 use crate::wire::tunnel::{encapsulate, relay_error};
-use correspondent::{Correspondent, Step};
+use correspondent::{Correspondent, InitiatorAnswer, Step};
+use home::HomeStay;
+use movement::FormerCareOf;
+use prefixes::{Advertised, HomePrefix};
 use registration::{Outcome, Registration};
 
 pub use correspondent::CorrespondentView;
+pub use policy::{ArPolicy, PeerPolicy};
 pub use registration::RegistrationView;
 
 /// Correspondents remembered at most, per anycast address; the one idle longest is forgotten first.
@@ -100,6 +109,11 @@ pub enum ArCommand {
     Deregister(Option<Ipv6Addr>),
     /// Forget which initiators were found plain, one or all, so that route optimisation is offered again.
     FlushPeers(Option<Ipv6Addr>),
+    /// The care-of address is this one from now on (RFC 3775 11.5.3).
+    Move(Ipv6Addr),
+    /// The home link of this anycast address is the node's link, where its own link-layer address is this one
+    /// (RFC 3775 11.5.4).
+    ReturnHome { anycast: Ipv6Addr, link_address: [u8; 6] },
     /// De-register everywhere and end; [`Ar::is_finished`] tells when.
     Shutdown,
 }
@@ -122,6 +136,12 @@ pub struct Ar {
     counters: Counters,
     actions: VecDeque<Action>,
     shutdown_deadline: Option<Instant>,
+    policy: ArPolicy,
+    former: FormerCareOf,
+    /// The anycast addresses that are on their home link.
+    home: BTreeMap<Ipv6Addr, HomeStay>,
+    /// What is known of the home prefixes, by anycast address.
+    prefixes: BTreeMap<Ipv6Addr, HomePrefix>,
 }
 
 impl Ar {
@@ -147,9 +167,22 @@ impl Ar {
             counters: Counters::default(),
             actions: VecDeque::new(),
             shutdown_deadline: None,
+            policy: ArPolicy::default(),
+            former: FormerCareOf::default(),
+            home: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
         };
         ar.handle_command(now, &ArCommand::Register(None));
         ar
+    }
+
+    /// The same responder under this policy.
+    pub fn with_policy(mut self, policy: ArPolicy) -> Self {
+        for registration in self.registrations.values_mut() {
+            registration.set_other_agents(&policy.other_agents);
+        }
+        self.policy = policy;
+        self
     }
 
     /// A packet that no forwarding rule took, or a copy of an ICMPv6 message. Packets that came through the tunnel
@@ -169,7 +202,7 @@ impl Ar {
         let routing_is_mine = packet.routing2.is_none_or(|routing| {
             routing.segments_left == 1
                 && self.registrations.contains_key(&routing.address)
-                && packet.header.destination == self.config.care_of
+                && (packet.header.destination == self.config.care_of || self.came_by_former(now, packet))
         });
         if packet.routing2_malformed || !routing_is_mine {
             // RFC 3775 6.4: a routing header for an address that is not ours ends here, silently.
@@ -179,9 +212,24 @@ impl Ar {
             let reason = "two home address options";
             return self.refuse(packet, Refusal::silent("home-address.twice", reason, "RFC 3775 6.3"));
         }
-        match packet.upper.protocol {
+        let upper = packet.upper.protocol;
+        let prefixes = upper == next_header::ICMPV6 && packet.routing2.is_some();
+        if (prefixes && self.handle_prefixes(now, packet))
+            || (upper != next_header::MOBILITY && self.take_from_former(now, packet))
+        {
+            return;
+        }
+        let at_home = |address| self.home.get(&address).is_some_and(HomeStay::is_settled);
+        match upper {
             next_header::MOBILITY => self.handle_mobility(now, packet),
-            next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, packet),
+            next_header::ICMPV6 if packet.headers.is_empty() && !at_home(packet.header.source) => {
+                self.handle_icmpv6(now, packet);
+            }
+            // At home the address is used like any other (RFC 3775 11.5.4).
+            _ if at_home(packet.header.source) => self.actions.push_back(Action::Send(packet.bytes.to_vec())),
+            _ if packet.routing2.is_none() && at_home(final_destination) => {
+                self.actions.push_back(Action::Deliver(packet.bytes.to_vec()));
+            }
             _ if self.registrations.contains_key(&packet.header.source) => {
                 // RFC 3775 11.3.1: the home address is not used before it is bound.
                 self.counters.count("packet.before-registration");
@@ -224,8 +272,12 @@ impl Ar {
             .map(|(a, _)| *a)
             .collect();
         for anycast in due {
-            self.step_registration(now, anycast, |registration, _, pace| registration.timeout(now, pace));
+            self.step_registration(now, anycast, |registration, random, pace| {
+                registration.timeout(now, random, pace)
+            });
         }
+        self.home_timeouts(now);
+        self.prefix_timeouts(now);
         let due: Vec<_> =
             self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
         for key in due {
@@ -241,6 +293,7 @@ impl Ar {
         match command {
             ArCommand::Register(only) => {
                 for anycast in self.selected(*only) {
+                    self.leave_home(anycast);
                     self.step_registration(now, anycast, |registration, random, pace| {
                         registration.register(now, random, pace)
                     });
@@ -264,6 +317,11 @@ impl Ar {
                     self.forget(key);
                 }
             }
+            ArCommand::Move(care_of) if self.shutdown_deadline.is_none() => self.move_to(now, *care_of),
+            ArCommand::ReturnHome { anycast, link_address } if self.shutdown_deadline.is_none() => {
+                self.return_home(now, *anycast, *link_address);
+            }
+            ArCommand::Move(_) | ArCommand::ReturnHome { .. } => {}
             ArCommand::Shutdown => {
                 self.shutdown_deadline.get_or_insert(now + SHUTDOWN_WAIT);
                 for anycast in self.selected(None) {
@@ -284,7 +342,9 @@ impl Ar {
         let registrations = self.registrations.values().filter_map(|r| Some((r.deadline()?, "registration")));
         let peers = self.deadlines.first().map(|(at, _)| (*at, "route optimisation"));
         let shutdown = self.shutdown_deadline.filter(|_| !self.is_finished()).map(|at| (at, "shutdown"));
-        registrations.chain(peers).chain(shutdown).min()
+        let home = self.home.values().filter_map(|stay| Some((stay.deadline()?, "home link")));
+        let prefixes = self.prefixes.values().filter_map(|prefix| Some((prefix.deadline()?, "home prefix")));
+        registrations.chain(peers).chain(shutdown).chain(home).chain(prefixes).min()
     }
 
     /// True when a shutdown has nothing left to wait for.
@@ -336,6 +396,9 @@ impl Ar {
             }
             Outcome::Update { agent, sequence, lifetime } => {
                 self.counters.count("binding-update.sent");
+                let lifetime = self.within_prefix(now, anycast, lifetime);
+                let homeward = self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement);
+                let care_of = if homeward { anycast } else { care_of };
                 self.actions
                     .push_back(Action::Send(home_update(&care_of, &agent, &anycast, sequence, lifetime)));
                 let report =
@@ -347,22 +410,38 @@ impl Ar {
                     ReverseTunnelEnd::Agent => agent,
                     ReverseTunnelEnd::Anycast => anycast,
                 };
+                let before = self
+                    .registrations
+                    .get_mut(&anycast)
+                    .and_then(|registration| registration.bound_care_of.replace(care_of));
+                let moved = before.is_some_and(|before| before != care_of);
                 for rule in [
                     Rule::ReverseTunnelIn { anycast, care_of, agent },
                     Rule::RoutingHeaderIn { anycast, care_of },
                     Rule::ReverseTunnelOut { anycast, care_of, agent: end },
                 ] {
-                    if first {
+                    if first || moved {
                         self.actions.push_back(Action::InstallRule(rule));
                     }
                 }
-                let report = if first { Report::info("registered") } else { Report::debug("refreshed") };
+                let report =
+                    if first || moved { Report::info("registered") } else { Report::debug("refreshed") };
                 let report = report.anycast(anycast).care_of(care_of).peer(agent);
                 self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
+                self.renew_correspondents(now, anycast);
+            }
+            Outcome::Home { agent } => {
+                self.remove_rules(anycast);
+                self.stop_prefix(anycast);
+                let mut report = Report::info("deregistered").anycast(anycast);
+                report.peer = agent;
+                self.report(report.because("the responder is at home", "RFC 3775 11.5.4"));
+                self.settle(now, anycast);
             }
             Outcome::Lost { agent, status, reason, clause } => {
                 self.abandon_correspondents(now, anycast);
                 self.remove_rules(anycast);
+                self.stop_prefix(anycast);
                 let mut report = Report::warning("registration-lost").anycast(anycast).care_of(care_of);
                 report.peer = agent;
                 report.status = status.map(|status| status.0);
@@ -371,6 +450,11 @@ impl Ar {
             Outcome::Ended { agent, reason } => {
                 self.abandon_correspondents(now, anycast);
                 self.remove_rules(anycast);
+                self.stop_prefix(anycast);
+                if self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement) {
+                    // Another responder holds the anycast address: it stays the agent's on the home link.
+                    self.leave_home(anycast);
+                }
                 let mut report = Report::info("deregistered").anycast(anycast).care_of(care_of);
                 report.peer = agent;
                 self.report(report.because(reason, "RFC 3775 11.7.1"));
@@ -435,7 +519,7 @@ impl Ar {
 
     fn offer_route_optimisation(&mut self, now: Instant, anycast: Ipv6Addr, peer: Ipv6Addr) {
         let Some(registration) = self.registrations.get(&anycast) else { return };
-        if !self.config.route_optimisation
+        if !self.policy.allows(&peer, self.config.route_optimisation)
             || !registration.is_bound()
             || registration.leaving
             || self.shutdown_deadline.is_some()
@@ -451,7 +535,9 @@ impl Ar {
                 return self.counters.count("route-optimisation.too-many-initiators");
             }
             self.make_room();
-            self.correspondents.insert(key, Correspondent::new(now, peer, self.random.number16()));
+            let correspondent = Correspondent::new(now, peer, self.random.number16());
+            let correspondent = correspondent.acknowledged_if(self.policy.acknowledged_optimisation);
+            self.correspondents.insert(key, correspondent);
         }
         self.step_correspondent(now, key, |correspondent, random, pace| {
             correspondent.tunnelled(now, random, pace)
@@ -492,14 +578,20 @@ impl Ar {
 
     fn carry_out(&mut self, now: Instant, key: CorrespondentKey, steps: Vec<Step>) {
         let (anycast, peer) = key;
-        let care_of = self.config.care_of;
+        let settled = self.home.get(&anycast).is_some_and(HomeStay::is_settled);
+        let care_of = if settled { anycast } else { self.config.care_of };
         for step in steps {
             match step {
                 Step::HomeTest { cookie } => {
                     let message =
                         Message::HomeTestInit(TestInit { reserved: 0, cookie, options: Vec::new() });
                     self.counters.count("home-test-init.sent");
-                    self.send_reverse_tunnelled(anycast, mobility_packet(&anycast, &peer, message));
+                    let packet = mobility_packet(&anycast, &peer, message);
+                    if settled {
+                        self.actions.push_back(Action::Send(packet));
+                    } else {
+                        self.send_reverse_tunnelled(anycast, packet);
+                    }
                 }
                 Step::CareOfTest { cookie } => {
                     let message =
@@ -561,6 +653,102 @@ impl Ar {
         let mut packet = PacketBuffer::new(&packet);
         encapsulate(&mut packet, &self.config.care_of, &end, HOP_LIMIT);
         self.actions.push_back(Action::Send(packet.as_slice().to_vec()));
+    }
+
+    // ---- home prefixes (RFC 3775 11.4.2, 11.4.3) ----
+
+    fn solicit_prefixes(&mut self, now: Instant, anycast: Ipv6Addr) {
+        let prefix = self.prefixes.entry(anycast).or_default();
+        if let Some(identifier) = prefix.solicit(now, self.random.as_mut()) {
+            self.send_prefix_solicitation(anycast, identifier);
+        }
+    }
+
+    fn send_prefix_solicitation(&mut self, anycast: Ipv6Addr, identifier: u16) {
+        let Some(agent) = self.registrations.get(&anycast).and_then(Registration::bound_at) else { return };
+        self.counters.count("mobile-prefix-solicitation.sent");
+        let packet = prefixes::solicitation(&self.config.care_of, &agent, &anycast, identifier);
+        self.actions.push_back(Action::Send(packet));
+    }
+
+    fn prefix_timeouts(&mut self, now: Instant) {
+        let random = self.random.as_mut();
+        let due: Vec<_> = self
+            .prefixes
+            .iter_mut()
+            .filter_map(|(anycast, prefix)| Some((*anycast, prefix.timeout(now, random)?)))
+            .collect();
+        for (anycast, identifier) in due {
+            self.send_prefix_solicitation(anycast, identifier);
+        }
+    }
+
+    fn stop_prefix(&mut self, anycast: Ipv6Addr) {
+        if let Some(prefix) = self.prefixes.get_mut(&anycast) {
+            prefix.stop();
+        }
+    }
+
+    /// No lifetime is asked for that outlives the home prefix (RFC 3775 11.7.1), except that the shortest one is.
+    fn within_prefix(&self, now: Instant, anycast: Ipv6Addr, lifetime: Lifetime) -> Lifetime {
+        let Some(valid) = self.prefixes.get(&anycast).and_then(|prefix| prefix.valid_for(now)) else {
+            return lifetime;
+        };
+        let valid = Lifetime::from_seconds(u32::try_from(valid.as_secs()).unwrap_or(u32::MAX));
+        lifetime.min(valid.max(Lifetime(1)))
+    }
+
+    /// A Mobile Prefix Advertisement (RFC 3775 11.4.3); false when the packet is none.
+    fn handle_prefixes(&mut self, now: Instant, packet: &Packet<'_>) -> bool {
+        let payload = packet.payload();
+        if payload.first() != Some(&kind::MOBILE_PREFIX_ADVERTISEMENT) {
+            return false;
+        }
+        self.counters.count("mobile-prefix-advertisement.received");
+        let anycast = packet.final_destination();
+        let sum = ipv6::checksum(&packet.header.source, &anycast, next_header::ICMPV6, payload);
+        let agent = self.registrations.get(&anycast).and_then(Registration::bound_at);
+        let message = Icmpv6::parse(payload).ok().filter(|_| sum == 0).map(|received| received.message);
+        let Some(Icmpv6Message::MobilePrefixAdvertisement { identifier, options, .. }) =
+            message.filter(|_| agent == Some(packet.header.source))
+        else {
+            self.counters.count("mobile-prefix-advertisement.refused");
+            return true;
+        };
+        if !self.prefixes.entry(anycast).or_default().is_answer(identifier) {
+            // Not asked for: its content is not believed, but a reason to ask.
+            self.solicit_prefixes(now, anycast);
+            return true;
+        }
+        for Advertised { prefix, valid, preferred } in prefixes::advertised(&options) {
+            if prefix.contains(&anycast) {
+                self.learn_prefix(now, anycast, valid, preferred);
+            } else if valid > 0 {
+                // Which anycast addresses a responder serves is its operator's decision.
+                let formed = prefixes::with_same_identifier(&anycast, &prefix);
+                let report = Report::info("home-prefix-new").anycast(formed).peer(packet.header.source);
+                let reason = "the home link has another prefix; the address would be this one";
+                self.report(report.lifetime(valid).because(reason, "RFC 3775 11.4.3"));
+            }
+        }
+        true
+    }
+
+    fn learn_prefix(&mut self, now: Instant, anycast: Ipv6Addr, valid: u32, preferred: u32) {
+        let known = self.prefixes.entry(anycast).or_default();
+        known.learn(now, valid, preferred);
+        let left = known.valid_for(now);
+        self.report(Report::debug("home-prefix").anycast(anycast).lifetime(valid));
+        let Some(left) = left else { return };
+        let until = now + left;
+        if let Some(registration) = self.registrations.get_mut(&anycast) {
+            registration.limit(now, until);
+        }
+        for key in self.correspondents_of(anycast) {
+            self.step_correspondent(now, key, |correspondent, random, pace| {
+                correspondent.limit(now, until, random, pace)
+            });
+        }
     }
 
     // ---- what arrives ----
@@ -653,7 +841,9 @@ impl Ar {
             .routing2
             .as_ref()
             .is_some_and(|routing| routing.segments_left == 1 && routing.address == anycast);
-        if !with_routing_header || packet.header.destination != self.config.care_of {
+        let at_home = self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement)
+            && packet.routing2.is_none();
+        if !at_home && (!with_routing_header || packet.header.destination != self.config.care_of) {
             // RFC 3775 11.3.3 and KAME: away from home an acknowledgement travels with the routing header.
             let clause = "RFC 3775 11.7.3";
             let reason = "a Binding Acknowledgement without the type 2 routing header";
@@ -673,12 +863,18 @@ impl Ar {
             self.step_registration(now, anycast, |registration, _, pace| {
                 registration.acknowledged(now, answer, pace)
             });
+            let bound = self.registrations.get(&anycast).is_some_and(Registration::is_bound);
+            if bound && answer.status == Status::ACCEPTED_PREFIX_DISCOVERY {
+                self.solicit_prefixes(now, anycast);
+            }
         } else {
             let care_of = self.config.care_of;
             let (status, sequence) = (acknowledgement.status, acknowledgement.sequence);
+            let lifetime = acknowledgement.lifetime;
             self.step_correspondent(now, (anycast, sender), |correspondent, random, pace| {
                 let sealed = correspondent.is_sealed(header, packet.payload(), care_of, sender);
-                correspondent.acknowledged(now, status, sequence, sealed, random, pace)
+                let answer = InitiatorAnswer { status, sequence, lifetime, sealed };
+                correspondent.acknowledged(now, answer, random, pace)
             });
         }
     }
@@ -708,6 +904,8 @@ impl Ar {
             Icmpv6Message::ParameterProblem { code, pointer, invoking } => {
                 self.handle_parameter_problem(now, packet, *code, *pointer, invoking);
             }
+            message @ (Icmpv6Message::NeighborSolicitation { .. }
+            | Icmpv6Message::NeighborAdvertisement { .. }) => self.handle_neighbor(now, packet, message),
             Icmpv6Message::PacketTooBig { mtu, invoking, .. } => self.relay_too_big(packet, *mtu, invoking),
             Icmpv6Message::DestinationUnreachable { .. } | Icmpv6Message::TimeExceeded { .. } => {
                 self.relay_tunnel_error(packet);
@@ -856,6 +1054,11 @@ fn update_packet(
     home_address: &Ipv6Addr,
     header: &MobilityHeader,
 ) -> Vec<u8> {
+    if care_of == home_address {
+        // At home (RFC 3775 11.5.4): the source is the home address already.
+        let outer = Ipv6Header::new(next_header::MOBILITY, HOP_LIMIT, *care_of, *destination);
+        return ipv6::packet(outer, &header.emit_for(home_address, destination));
+    }
     let mut payload = home_address_header(next_header::MOBILITY, home_address).to_vec();
     payload.extend_from_slice(&header.emit_for(home_address, destination));
     let outer = Ipv6Header::new(next_header::DESTINATION_OPTIONS, HOP_LIMIT, *care_of, *destination);

@@ -56,6 +56,10 @@ pub enum Outcome {
         reason: &'static str,
         clause: &'static str,
     },
+    /// The agent let go of the anycast address because the responder is at home.
+    Home {
+        agent: Option<Ipv6Addr>,
+    },
     /// The responder left.
     Ended {
         agent: Option<Ipv6Addr>,
@@ -115,7 +119,17 @@ pub struct Registration {
     pub agent: Option<Ipv6Addr>,
     /// Set while initiators are still being told before the agent is.
     pub leaving: bool,
+    /// The care-of address that the agent last acknowledged.
+    pub bound_care_of: Option<Ipv6Addr>,
     state: State,
+    /// The de-registration is that of a responder that came home.
+    homeward: bool,
+    /// It is there; nothing is to be registered until it moves.
+    at_home: bool,
+    /// Agents to try when those configured or discovered fail, and how often the list was begun since the last
+    /// success.
+    others: Vec<Ipv6Addr>,
+    rounds: u32,
     /// Agents that discovery named and that are still to be tried, best first.
     candidates: Vec<Ipv6Addr>,
     /// The number of the last Binding Update, and whether there was one.
@@ -141,7 +155,12 @@ impl Registration {
             agent: config.agent,
             config,
             leaving: false,
+            bound_care_of: None,
             state: State::Idle,
+            homeward: false,
+            at_home: false,
+            others: Vec::new(),
+            rounds: 0,
             candidates: Vec::new(),
             sequence: first_sequence,
             started: false,
@@ -157,9 +176,75 @@ impl Registration {
         }
     }
 
+    /// Names the agents to try when the others fail, best first.
+    pub fn set_other_agents(&mut self, agents: &[Ipv6Addr]) {
+        self.others = agents.to_vec();
+    }
+
+    /// The care-of address is another one now (RFC 3775 11.5.3): what waits for the old one is dropped, and the
+    /// agent of the running registration hears of the new one first (11.4.1).
+    pub fn moved(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Outcome {
+        let homeward = std::mem::take(&mut self.homeward);
+        match self.state {
+            // The initiators are being told before the agent is.
+            _ if self.leaving => Outcome::Nothing,
+            // Another care-of address does not change the reason of a final refusal.
+            State::Refused if self.next.is_none() => Outcome::Nothing,
+            State::Idle if self.at_home => self.register(now, random, pace),
+            State::Idle => Outcome::Nothing,
+            State::Deregistering if !homeward => self.send_update(now, pace),
+            State::Discovering => {
+                self.tries = 0;
+                self.interval = INITIAL_DHAAD_TIMEOUT;
+                self.ask_for_agents(now, random)
+            }
+            _ => {
+                self.agent = self.bound_at.or(self.agent);
+                self.register(now, random, pace)
+            }
+        }
+    }
+
+    /// Leaves the agent because the responder is at home: from the anycast address itself, until it is acknowledged
+    /// or the binding ends (RFC 3775 11.5.4, 11.8).
+    pub fn return_home(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
+        self.homeward = true;
+        self.held = false;
+        self.agent = self.bound_at.or(self.agent);
+        self.state = State::Deregistering;
+        self.interval = INITIAL_BINDACK_TIMEOUT;
+        self.tries = 0;
+        self.send_update(now, pace)
+    }
+
+    /// Stops trying: at home, without a binding, there is nothing to register.
+    pub fn suspend(&mut self) {
+        self.state = State::Idle;
+        self.next = None;
+        self.held = false;
+        self.at_home = true;
+    }
+
+    /// The binding is to end by `until`, because the home prefix does; the refresh comes before that.
+    pub fn limit(&mut self, now: Instant, until: Instant) {
+        let Some(expires) = self.expires.filter(|expires| *expires > until) else { return };
+        self.expires = Some(expires.min(until));
+        if self.state == State::Registered {
+            let refresh = now + (until.saturating_since(now) / 2).max(INITIAL_BINDACK_TIMEOUT);
+            self.next = self.next.map(|next| next.min(refresh));
+        }
+    }
+
+    /// The agent that holds the binding.
+    pub fn bound_at(&self) -> Option<Ipv6Addr> {
+        self.bound_at
+    }
+
     /// Registers, or refreshes at once when bound.
     pub fn register(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Outcome {
         self.leaving = false;
+        self.homeward = false;
+        self.at_home = false;
         self.held = false;
         self.tries = 0;
         self.immediate_retries = 0;
@@ -253,6 +338,11 @@ impl Registration {
         if answer.sequence != self.sequence {
             return Outcome::Nothing;
         }
+        if self.homeward {
+            // Status 133 answers a retransmission: the first one did it, and its acknowledgement was lost.
+            let gone = answer.status.is_accepted() || answer.status == Status::NOT_HOME_AGENT;
+            return if gone { self.arrive() } else { self.end("the agent refused the de-registration") };
+        }
         if self.state == State::Deregistering {
             return self.end(if answer.status.is_accepted() {
                 "the agent removed the binding"
@@ -267,6 +357,7 @@ impl Registration {
         self.tries = 0;
         self.held = false;
         self.state = State::Registered;
+        self.rounds = 0;
         self.granted = answer.lifetime.min(self.config.lifetime);
         let first = self.expires.is_none() || self.bound_at != self.agent;
         self.bound_at = self.agent;
@@ -282,10 +373,14 @@ impl Registration {
     }
 
     /// The deadline passed: retransmit, refresh, or notice that the binding is over.
-    pub fn timeout(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
+    pub fn timeout(&mut self, now: Instant, random: &mut dyn Random, pace: &mut Pace) -> Outcome {
         if self.expires.is_some_and(|expires| expires <= now) {
             self.expires = None;
             self.bound_at = None;
+            self.bound_care_of = None;
+            if self.homeward {
+                return self.arrive();
+            }
             if self.state == State::Deregistering {
                 return self.end("the binding ended by itself");
             }
@@ -311,6 +406,13 @@ impl Registration {
             State::Registering => {
                 if self.interval >= MAX_BINDACK_TIMEOUT && self.try_next_agent() {
                     self.interval = INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION;
+                } else if self.interval >= MAX_BINDACK_TIMEOUT && self.discovers() && self.expires.is_none() {
+                    // RFC 3775 11.7.1: every agent that discovery named failed, so the list is out of date.
+                    self.agent = None;
+                    self.tries = 0;
+                    self.state = State::Discovering;
+                    self.interval = INITIAL_DHAAD_TIMEOUT;
+                    return self.ask_for_agents(now, random);
                 } else {
                     self.interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
                 }
@@ -322,10 +424,10 @@ impl Registration {
                 self.send_update(now, pace)
             }
             State::Deregistering => {
-                if self.tries >= MAX_DEREGISTRATION_TRIES {
+                if !self.homeward && self.tries >= MAX_DEREGISTRATION_TRIES {
                     return self.end("the agent did not answer; the binding ends with its lifetime");
                 }
-                self.interval *= 2;
+                self.interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
                 self.send_update(now, pace)
             }
         }
@@ -439,6 +541,7 @@ impl Registration {
         let agent = self.agent;
         self.expires = None;
         self.bound_at = None;
+        self.bound_care_of = None;
         if asks_for_another_agent(status) {
             if self.try_next_agent() {
                 self.state = State::Registering;
@@ -447,7 +550,8 @@ impl Registration {
                 self.interval = INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION;
                 // RFC 3775 11.4.1: not sooner. `held` keeps the first wait for the answer undoubled.
                 self.held = true;
-                self.next = Some(now + INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION);
+                let all_refused = self.rounds > 1;
+                self.next = Some(now + if all_refused { RETRY_AFTER_REFUSAL } else { self.interval });
                 return Outcome::Lost {
                     agent,
                     status: Some(status),
@@ -482,7 +586,17 @@ impl Registration {
         Outcome::Lost { agent, status: Some(status), reason, clause: "RFC 3775 11.7.3" }
     }
 
+    /// True when discovery is what names the agents.
+    fn discovers(&self) -> bool {
+        self.config.agent.is_none()
+    }
+
     fn try_next_agent(&mut self) -> bool {
+        if self.candidates.is_empty() && !self.others.is_empty() {
+            self.rounds += 1;
+            let ring = self.config.agent.into_iter().chain(self.others.iter().copied());
+            self.candidates = ring.filter(|agent| Some(*agent) != self.agent).collect();
+        }
         if self.candidates.is_empty() {
             return false;
         }
@@ -490,7 +604,15 @@ impl Registration {
         true
     }
 
+    fn arrive(&mut self) -> Outcome {
+        self.end("the responder is at home");
+        self.at_home = true;
+        Outcome::Home { agent: self.agent }
+    }
+
     fn end(&mut self, reason: &'static str) -> Outcome {
+        self.homeward = false;
+        self.bound_care_of = None;
         self.state = State::Idle;
         self.next = None;
         self.expires = None;
