@@ -5,8 +5,8 @@
 //! Memory is bounded. Each capture is read once, by a thread of its own, a few batches ahead. Per conversation the
 //! packets that wait for a partner stand in two queues; equal heads leave at once. When both queues hold
 //! [`Options::window`] packets, the window is aligned and its first half decided. All queues together hold at most
-//! [`Options::memory`] octets of packets; beyond that the conversation with the longest queue is decided as far as it
-//! is known, and [`Totals::decided_early`] counts it.
+//! [`Options::memory`] octets of packets; beyond that the conversations with the longest queues are decided as far
+//! as they are known, and [`Totals::decided_early`] counts it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -510,15 +510,20 @@ impl Comparison<'_> {
     }
 
     fn keep_within_memory(&mut self) {
-        while self.octets > self.options.memory {
-            let longest = self
-                .waiting
-                .iter()
-                .max_by_key(|(_, waiting)| waiting.expected.len() + waiting.actual.len())
-                .map(|(conversation, waiting)| {
-                    (*conversation, waiting.expected.len() + waiting.actual.len())
-                });
-            let Some((conversation, packets)) = longest else { return };
+        if self.octets <= self.options.memory {
+            return;
+        }
+        let mut longest: Vec<(usize, Conversation)> = self
+            .waiting
+            .iter()
+            .map(|(conversation, waiting)| (waiting.expected.len() + waiting.actual.len(), *conversation))
+            .collect();
+        longest.sort_unstable_by(|one, other| other.cmp(one));
+        for (packets, conversation) in longest {
+            // Some room is made at once, for the list is long when the conversations are short.
+            if self.octets <= self.options.memory / 4 * 3 {
+                break;
+            }
             self.totals.decided_early += packets as u64;
             self.decide(conversation, true);
         }
