@@ -19,6 +19,7 @@ use super::decode::is_related;
 use super::normalise::{AddressMap, Canon, FIRST_EPHEMERAL_PORT, Normaliser, Strict};
 use super::tree::{Kind, Role, Tree, Value};
 use crate::wire::dissect;
+use crate::wire::icmpv6::kind;
 
 /// Packets that a reader hands over at once, and how many such batches it may be ahead.
 const BATCH: usize = 256;
@@ -354,9 +355,12 @@ impl Side<'_> {
         let summary = &tree.summary;
         if !self.options.all && !is_related(summary) {
             let target = summary.neighbor?;
-            // The agent's defence of a home address (RFC 3775 section 10.4.1); other neighbour discovery depends on
-            // the state of caches.
-            let defends = summary.source.is_unspecified() || summary.destination.is_multicast();
+            // The agent's claim to a home address (RFC 3775 sections 10.3.1 and 10.4.1): its probes, and what it
+            // tells everybody; other neighbour discovery depends on the state of caches.
+            let defends = match summary.kind {
+                Kind::Icmpv6(kind::NEIGHBOR_SOLICITATION) => summary.source.is_unspecified(),
+                _ => summary.destination.is_multicast(),
+            };
             if !defends || !self.normaliser.is_home_address(target) {
                 return None;
             }
