@@ -1122,7 +1122,12 @@ impl Builder {
             let options = Value::Octets(bytes.get(20..header.min(bytes.len())).unwrap_or_default().to_vec());
             self.push("options", options, base + 20, Role::TcpPacing, Unit::Plain);
         }
-        self.payload(bytes.get(header..).unwrap_or_default(), base + header);
+        match bytes.get(header..) {
+            Some(data) => self.payload(data, base + header),
+            // A quotation ends where it likes.
+            None if self.quoted => {}
+            None => self.malformed(Error::new(ErrorKind::Truncated, bytes.len()), base),
+        }
     }
 
     fn udp(&mut self, upper: &Upper<'_>) {
