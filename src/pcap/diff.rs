@@ -5,8 +5,8 @@
 //! Memory is bounded. Each capture is read once, by a thread of its own, a few batches ahead. Per conversation the
 //! packets that wait for a partner stand in two queues; equal heads leave at once. When both queues hold
 //! [`Options::window`] packets, the window is aligned and its first half decided. All queues together hold at most
-//! [`Options::memory`] octets of packets; beyond that the conversation with the longest queue is decided as far as it
-//! is known, and [`Totals::decided_early`] counts it.
+//! [`Options::memory`] octets of packets; beyond that the conversations with the longest queues are decided as far
+//! as they are known, and [`Totals::decided_early`] counts it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,6 +19,7 @@ use super::decode::is_related;
 use super::normalise::{AddressMap, Canon, FIRST_EPHEMERAL_PORT, Normaliser, Strict};
 use super::tree::{Kind, Role, Tree, Value};
 use crate::wire::dissect;
+use crate::wire::icmpv6::kind;
 
 /// Packets that a reader hands over at once, and how many such batches it may be ahead.
 const BATCH: usize = 256;
@@ -354,9 +355,12 @@ impl Side<'_> {
         let summary = &tree.summary;
         if !self.options.all && !is_related(summary) {
             let target = summary.neighbor?;
-            // The agent's defence of a home address (RFC 3775 section 10.4.1); other neighbour discovery depends on
-            // the state of caches.
-            let defends = summary.source.is_unspecified() || summary.destination.is_multicast();
+            // The agent's claim to a home address (RFC 3775 sections 10.3.1 and 10.4.1): its probes, and what it
+            // tells everybody; other neighbour discovery depends on the state of caches.
+            let defends = match summary.kind {
+                Kind::Icmpv6(kind::NEIGHBOR_SOLICITATION) => summary.source.is_unspecified(),
+                _ => summary.destination.is_multicast(),
+            };
             if !defends || !self.normaliser.is_home_address(target) {
                 return None;
             }
@@ -510,15 +514,20 @@ impl Comparison<'_> {
     }
 
     fn keep_within_memory(&mut self) {
-        while self.octets > self.options.memory {
-            let longest = self
-                .waiting
-                .iter()
-                .max_by_key(|(_, waiting)| waiting.expected.len() + waiting.actual.len())
-                .map(|(conversation, waiting)| {
-                    (*conversation, waiting.expected.len() + waiting.actual.len())
-                });
-            let Some((conversation, packets)) = longest else { return };
+        if self.octets <= self.options.memory {
+            return;
+        }
+        let mut longest: Vec<(usize, Conversation)> = self
+            .waiting
+            .iter()
+            .map(|(conversation, waiting)| (waiting.expected.len() + waiting.actual.len(), *conversation))
+            .collect();
+        longest.sort_unstable_by(|one, other| other.cmp(one));
+        for (packets, conversation) in longest {
+            // Some room is made at once, for the list is long when the conversations are short.
+            if self.octets <= self.options.memory / 4 * 3 {
+                break;
+            }
             self.totals.decided_early += packets as u64;
             self.decide(conversation, true);
         }

@@ -1122,7 +1122,12 @@ impl Builder {
             let options = Value::Octets(bytes.get(20..header.min(bytes.len())).unwrap_or_default().to_vec());
             self.push("options", options, base + 20, Role::TcpPacing, Unit::Plain);
         }
-        self.payload(bytes.get(header..).unwrap_or_default(), base + header);
+        match bytes.get(header..) {
+            Some(data) => self.payload(data, base + header),
+            // A quotation ends where it likes.
+            None if self.quoted => {}
+            None => self.malformed(Error::new(ErrorKind::Truncated, bytes.len()), base),
+        }
     }
 
     fn udp(&mut self, upper: &Upper<'_>) {
@@ -1145,5 +1150,73 @@ fn lower_port(bytes: &[u8]) -> u16 {
     match *bytes {
         [a, b, c, d, ..] => u16::from_be_bytes([a, b]).min(u16::from_be_bytes([c, d])),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::ipv6::packet;
+
+    fn tunnels(count: usize, inner: Vec<u8>) -> Vec<u8> {
+        let header = Ipv6Header::new(next_header::IPV6, 64, Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
+        (0..count).fold(inner, |inner, _| packet(header, &inner))
+    }
+
+    #[test]
+    fn tunnels_nest_to_a_limited_depth() {
+        let tree = Tree::of_packet(&tunnels(1000, Vec::new()));
+        assert_eq!(tree.fields.iter().filter(|field| field.name == "ipv6").count(), usize::from(DEPTH));
+        let last = tree.fields.len() - 1;
+        assert_eq!(tree.path(last), ["ipv6"; DEPTH as usize].join(".") + ".deeper");
+    }
+
+    #[test]
+    fn fields_of_one_name_are_counted_within_their_group() {
+        let options = [next_header::NO_NEXT_HEADER, 0, 0, 0, 1, 0, 0, 0];
+        let header = Ipv6Header::new(60, 64, Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
+        let tree = Tree::of_packet(&tunnels(1, packet(header, &options)));
+        let paths: Vec<String> = (0..tree.fields.len()).map(|at| tree.path(at)).collect();
+        let paddings: Vec<&str> =
+            paths.iter().filter_map(|path| path.rsplit_once("options.")).map(|p| p.1).collect();
+        assert_eq!(
+            paddings,
+            ["next-header", "header-length", "pad-1", "pad-1#2", "pad-n", "pad-1#3", "pad-1#4"]
+        );
+        assert!(paths.iter().any(|path| path == "ipv6.ipv6.destination-options.pad-1"));
+    }
+
+    #[test]
+    fn offsets_count_from_the_outermost_header() {
+        let mut inner = packet(
+            Ipv6Header::new(next_header::MOBILITY, 64, Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+            &[59, 0, 5, 0, 0, 0, 0, 0],
+        );
+        inner.push(0);
+        let tree = Tree::of_packet(&tunnels(1, inner));
+        let fault = tree.fields.iter().find(|field| matches!(field.value, Value::Malformed(_))).unwrap();
+        assert_eq!((fault.to_string().as_str(), fault.offset), ("bad header length at octet 81", 81));
+        assert_eq!(tree.summary.kind, Kind::Mobility(5));
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_have_a_tree_whose_places_are_in_them(
+            head in prop::sample::select(vec![0u8, 6, 17, 41, 43, 44, 50, 51, 58, 60, 135]),
+            mut octets in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            if let [first, _, _, _, high, _, next, ..] = octets.as_mut_slice() {
+                (*first, *high, *next) = (0x60, 0, head);
+            }
+            let tree = Tree::of_packet(&octets);
+            for (at, field) in tree.fields.iter().enumerate() {
+                prop_assert!(field.offset as usize <= octets.len(), "{} {}", tree.path(at), field.offset);
+                prop_assert_eq!(tree.path(at).split('.').count(), usize::from(field.depth) + 1);
+            }
+            prop_assert_eq!(tree.text().lines().count(), tree.fields.len());
+            prop_assert!(tree.json().is_array());
+        }
     }
 }
