@@ -242,18 +242,11 @@ impl Ai {
             AiCommand::Deregister(anycast) => *anycast,
             AiCommand::Shutdown => None,
         };
-        let keys: Vec<_> = self
-            .cache
-            .iter()
-            .filter(|binding| only.is_none_or(|anycast| anycast == binding.home_address))
-            .map(Binding::key)
-            .collect();
-        for key in keys {
-            if let Some(binding) = self.cache.remove(&key) {
-                self.withdraw(now, &binding);
-                let report = Report::info("binding-removed").anycast(key.0).care_of(binding.care_of);
-                self.report(report.because("the operator asked for it", ""));
-            }
+        for binding in self.cache.take(only) {
+            self.withdraw(now, &binding);
+            let report =
+                Report::info("binding-removed").anycast(binding.home_address).care_of(binding.care_of);
+            self.report(report.because("the operator asked for it", ""));
         }
     }
 

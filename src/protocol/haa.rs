@@ -290,22 +290,15 @@ impl Haa {
             HaaCommand::Deregister(anycast) => *anycast,
             HaaCommand::Shutdown => None,
         };
-        let keys: Vec<_> = self
-            .cache
-            .iter()
-            .filter(|binding| only.is_none_or(|anycast| anycast == binding.home_address))
-            .map(Binding::key)
-            .collect();
         let pending: Vec<_> = self.pending.keys().copied().collect();
         for anycast in pending.into_iter().filter(|anycast| only.is_none_or(|only| only == *anycast)) {
             self.take_pending(&anycast);
         }
-        for key in keys {
-            if let Some(binding) = self.cache.remove(&key) {
-                let report = Report::info("binding-removed").anycast(key.0).care_of(binding.care_of);
-                self.withdraw(&binding);
-                self.report(report.because("the operator asked for it", ""));
-            }
+        for binding in self.cache.take(only) {
+            self.withdraw(&binding);
+            let report =
+                Report::info("binding-removed").anycast(binding.home_address).care_of(binding.care_of);
+            self.report(report.because("the operator asked for it", ""));
         }
         if *command == HaaCommand::Shutdown {
             let prefixes = self.config.home_prefixes.iter();

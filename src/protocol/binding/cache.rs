@@ -113,6 +113,14 @@ impl BindingCache {
         Some(binding)
     }
 
+    /// Removes and returns the bindings of `only` this home address, or all, ordered by home address.
+    pub fn take(&mut self, only: Option<Ipv6Addr>) -> Vec<Binding> {
+        let wanted =
+            |binding: &&Binding| only.is_none_or(|home_address| home_address == binding.home_address);
+        let keys: Vec<_> = self.iter().filter(wanted).map(Binding::key).collect();
+        keys.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
     /// Removes and returns one binding whose lifetime is over.
     pub fn take_expired(&mut self, now: Instant) -> Option<Binding> {
         let (expires, key) = *self.by_expiry.first()?;
