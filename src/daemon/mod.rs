@@ -7,5 +7,6 @@ mod event_log;
 mod event_loop;
 pub mod node;
 pub mod show;
+mod start;
 
 pub use event_loop::{Error, run};

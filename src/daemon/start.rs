@@ -1,0 +1,269 @@
+//! How a node starts: finds the addresses it will speak from, tells the host what to take in, and makes the role.
+//! RFC 3775 8 says what each role must be able to receive; the settings say the rest. Called by the event loop, which
+//! also comes back here when the interface's addresses change.
+
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use ipnet::Ipv6Net;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::config::{RoleSettings, Settings};
+use super::event_loop::Error;
+use super::node::Node;
+use crate::platform::{self, Host, InterfaceAddress, Steal, signals::Signals};
+use crate::protocol::ai::{Ai, AiConfig, AiPolicy};
+use crate::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy};
+use crate::protocol::clock::Instant;
+use crate::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
+use crate::protocol::prefix_discovery::AdvertisementWindow;
+use crate::protocol::random::Random;
+use crate::wire::mobility::Lifetime;
+
+/// So long a starting node waits for an address whose duplicate address detection is not finished.
+const ADDRESS_WAIT: Duration = Duration::from_secs(4);
+/// It looks this often, in milliseconds.
+const ADDRESS_POLL: u8 = 100;
+
+/// The operating system's random octets.
+struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&mut self, into: &mut [u8]) {
+        // Without randomness there are no secrets: no packet may be answered then.
+        getrandom::fill(into).expect("the operating system gives random octets");
+    }
+}
+
+/// The addresses this node speaks from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// The agent's address, fixed for the node's life.
+    Fixed(Ipv6Addr),
+    /// The responder's care-of address; with `follow` another address of the interface takes over when it goes.
+    /// `home` are the anycast addresses whose home prefix is on the interface.
+    CareOf { address: Ipv6Addr, follow: bool, home: BTreeSet<Ipv6Addr> },
+    /// Every global address of the interface, whatever they are at the moment.
+    Interface(Vec<Ipv6Addr>),
+}
+
+/// [`resolve`], but when the interface is still making its addresses usable (RFC 4862 5.4), as when a machine
+/// starts, it is given the time for that.
+pub(super) fn resolve_in_time(
+    host: &Host,
+    settings: &mut Settings,
+    signals: &mut Signals,
+) -> Result<Vec<InterfaceAddress>, Error> {
+    let end = std::time::Instant::now() + ADDRESS_WAIT;
+    loop {
+        let result = resolve(host, settings);
+        let may_change = result.is_err() && host.addresses()?.iter().any(|address| address.tentative);
+        if !may_change || std::time::Instant::now() >= end {
+            return result;
+        }
+        let mut fds = [PollFd::new(signals.poll_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, PollTimeout::from(ADDRESS_POLL)), Ok(0)) && signals.take() {
+            return result;
+        }
+    }
+}
+
+/// Fills in what the interface tells, and checks what it contradicts; returns the interface's usable addresses.
+fn resolve(host: &Host, settings: &mut Settings) -> Result<Vec<InterfaceAddress>, Error> {
+    let mut addresses = host.addresses()?;
+    addresses.retain(|address| !address.tentative);
+    let interface = &settings.interface;
+    let choose = |field: &str, wanted: Option<Ipv6Addr>| match wanted {
+        Some(address) if addresses.iter().any(|a| a.address == address) => Ok(address),
+        Some(address) => {
+            let known: Vec<_> = addresses.iter().map(|a| a.address.to_string()).collect();
+            let known = if known.is_empty() { "no global address".to_owned() } else { known.join(", ") };
+            Err(Error::Address(format!(
+                "{field} {address} is not an address of {interface}, which has {known}"
+            )))
+        }
+        None => addresses.iter().find(|a| !a.deprecated).map(|a| a.address).ok_or_else(|| {
+            Error::Address(format!("{interface} has no global IPv6 address: give it one first"))
+        }),
+    };
+    let anycast: Vec<Ipv6Addr> = match &mut settings.role {
+        RoleSettings::Haa { agent, anycast, home_prefixes, .. } => {
+            *agent = Some(choose("agent", *agent)?);
+            if home_prefixes.is_empty() {
+                let nets = addresses
+                    .iter()
+                    .filter(|a| a.prefix_length < 128)
+                    .filter_map(|a| Ipv6Net::new(a.address, a.prefix_length).ok().map(|net| net.trunc()));
+                *home_prefixes = nets.collect::<BTreeSet<_>>().into_iter().collect();
+            }
+            anycast.clone()
+        }
+        RoleSettings::Ar { care_of, anycast, .. } => {
+            *care_of = Some(choose("care-of", *care_of)?);
+            anycast.iter().map(|entry| entry.address).collect()
+        }
+        RoleSettings::Ai { .. } => {
+            choose("the initiator's address", None)?;
+            Vec::new()
+        }
+    };
+    match anycast.iter().find(|anycast| addresses.iter().any(|a| a.address == **anycast)) {
+        Some(taken) => Err(Error::Address(format!(
+            "anycast {taken} is an address of {interface} already: remove it there, the node sees to it itself"
+        ))),
+        None => Ok(addresses),
+    }
+}
+
+/// Tells the host what to take in, and makes the role.
+pub(super) fn prepare(
+    host: &mut Host,
+    settings: &Settings,
+    addresses: &[InterfaceAddress],
+) -> Result<(Node, Own), Error> {
+    let now = Instant::START;
+    let unresolved = || Error::Address(format!("{} has no address to speak from", settings.interface));
+    let interface = host.interface().clone();
+    match &settings.role {
+        RoleSettings::Haa {
+            agent,
+            anycast,
+            home_prefixes,
+            max_lifetime,
+            max_bindings,
+            duplicate_address_detection,
+            home_link,
+        } => {
+            let agent = agent.ok_or_else(unresolved)?;
+            let link_address = interface.link_address.ok_or_else(|| {
+                Error::Address(format!("{} has no link-layer address; an agent needs one", interface.name))
+            })?;
+            host.become_router()?;
+            host.steal(&[
+                Steal::MobilityHeader { destination: agent },
+                Steal::DestinationOptions { destination: agent },
+                Steal::Tunnel { source: None, destination: agent },
+            ])?;
+            host.tap(&[agent], true)?;
+            let config = HaaConfig {
+                agent,
+                link_local: host.link_local()?,
+                link_address,
+                home_prefixes: home_prefixes.clone(),
+                anycast: anycast.clone(),
+                max_lifetime: Lifetime::from_seconds(*max_lifetime),
+                max_bindings: *max_bindings,
+                duplicate_address_detection: *duplicate_address_detection,
+            };
+            let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+            let home_link = HomeLinkConfig {
+                preference: home_link.preference,
+                refresh_advice: home_link.refresh_advice.map(Lifetime::from_seconds),
+                prefix_advertisements: home_link.mobile_prefix_advertisements.then(|| AdvertisementWindow {
+                    least: seconds(home_link.min_prefix_interval),
+                    most: seconds(home_link.max_prefix_interval),
+                }),
+                seed: u64::from_be_bytes(SystemRandom.octets8()),
+            };
+            Ok((Node::Haa(Box::new(Haa::on_home_link(config, home_link))), Own::Fixed(agent)))
+        }
+        RoleSettings::Ar {
+            care_of,
+            anycast,
+            agent,
+            lifetime,
+            initial_sequence,
+            home_prefix_length,
+            route_optimisation,
+            reverse_tunnel_end,
+            route_optimisation_peers,
+            acknowledged_optimisation,
+            other_agents,
+        } => {
+            let care_of = care_of.ok_or_else(unresolved)?;
+            for entry in anycast {
+                host.assign(entry.address)?;
+            }
+            take_in_for_responder(host, &[care_of], &BTreeSet::new())?;
+            let home = at_home(anycast.iter().map(|entry| entry.address), *home_prefix_length, addresses);
+            let anycast = anycast
+                .iter()
+                .map(|entry| AnycastConfig {
+                    anycast: entry.address,
+                    agent: Some(entry.agent.unwrap_or(*agent)).filter(|agent| !agent.is_unspecified()),
+                    home_prefix_length: *home_prefix_length,
+                    lifetime: Lifetime::from_seconds(entry.lifetime.unwrap_or(*lifetime)),
+                    initial_sequence: entry.initial_sequence.or(*initial_sequence),
+                })
+                .collect();
+            let config = ArConfig {
+                care_of,
+                anycast,
+                route_optimisation: *route_optimisation,
+                reverse_tunnel_end: *reverse_tunnel_end,
+            };
+            let policy = ArPolicy {
+                peers: route_optimisation_peers.clone(),
+                acknowledged_optimisation: *acknowledged_optimisation,
+                other_agents: other_agents.clone(),
+            };
+            let ar = Ar::new(config, now, Box::new(SystemRandom)).with_policy(policy);
+            Ok((Node::Ar(Box::new(ar)), Own::CareOf { address: care_of, follow: true, home }))
+        }
+        RoleSettings::Ai { max_bindings, route_optimisation } => {
+            let own: Vec<_> = addresses.iter().map(|a| a.address).collect();
+            take_in_for_initiator(host, &own)?;
+            let config = AiConfig { max_bindings: *max_bindings };
+            let policy = AiPolicy { route_optimisation: *route_optimisation };
+            let ai = Ai::new(&config, Box::new(SystemRandom)).with_policy(policy);
+            Ok((Node::Ai(Box::new(ai)), Own::Interface(own)))
+        }
+    }
+}
+
+/// What a responder needs: its signalling and its data at every care-of address that is still good, and at home what
+/// comes to the anycast addresses themselves, with the neighbour discovery about them.
+pub(super) fn take_in_for_responder(
+    host: &mut Host,
+    care_of: &[Ipv6Addr],
+    home: &BTreeSet<Ipv6Addr>,
+) -> Result<(), platform::Error> {
+    let mut classes: Vec<_> = care_of
+        .iter()
+        .flat_map(|&destination| {
+            [
+                Steal::MobilityHeader { destination },
+                Steal::RoutingHeader { destination },
+                Steal::Tunnel { source: None, destination },
+            ]
+        })
+        .collect();
+    classes.extend(home.iter().map(|&destination| Steal::MobilityHeader { destination }));
+    host.steal(&classes)?;
+    host.tap(care_of, !home.is_empty())
+}
+
+/// Those of `anycast` whose home prefix an address of the interface is in (RFC 3775 11.5.4).
+pub(super) fn at_home(
+    anycast: impl Iterator<Item = Ipv6Addr>,
+    home_prefix_length: u8,
+    addresses: &[InterfaceAddress],
+) -> BTreeSet<Ipv6Addr> {
+    let on_link = |anycast: &Ipv6Addr| {
+        Ipv6Net::new(*anycast, home_prefix_length)
+            .is_ok_and(|prefix| addresses.iter().any(|a| prefix.contains(&a.address)))
+    };
+    anycast.filter(on_link).collect()
+}
+
+pub(super) fn take_in_for_initiator(host: &mut Host, own: &[Ipv6Addr]) -> Result<(), platform::Error> {
+    let classes: Vec<_> = own
+        .iter()
+        .flat_map(|&destination| {
+            [Steal::MobilityHeader { destination }, Steal::DestinationOptions { destination }]
+        })
+        .collect();
+    host.steal(&classes)?;
+    host.tap(own, false)
+}
