@@ -337,6 +337,20 @@ fn h034_a_refresh_at_one_own_address_takes_the_tunnel_back() {
     assert_eq!(bench.bound(), [(ANYCAST, AR1, 6)]);
 }
 
+/// Found by fuzzing: an error from `::`.
+#[test]
+fn no_error_goes_from_or_to_an_address_that_is_nobodys() {
+    let mut bench = Bench::new();
+    let mut answers = |source, destination| {
+        let packet = tunnel(source, destination, &ping(ANYCAST, AI1));
+        bench.haa.answers(bench.now, &packet).len()
+    };
+    assert_eq!(answers(STRANGER, AGENT), 1);
+    for nobody in [Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST, GROUP] {
+        assert_eq!((answers(STRANGER, nobody), answers(nobody, AGENT)), (0, 0), "{nobody}");
+    }
+}
+
 #[test]
 fn h035_one_unit_is_four_seconds() {
     let mut bench = Bench::new();
