@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every check of the project, from a fresh machine: installs what is missing, then format, lints, documentation,
-# all tests (unit, protocol in virtual time, network namespaces) and the section 5 lab. The README's second command.
+# all tests (unit, protocol in virtual time, network namespaces), the fuzz targets over their seeds, and the section 5
+# lab. The README's second command.
 # Needs root for the namespace tests: run it as root or with sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,6 +22,7 @@ step cargo clippy --quiet --no-default-features --lib --bins -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --quiet --no-deps
 step cargo test --quiet
 step cargo bench --no-run --quiet
+step tests/fuzz/replay.sh
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 step sh tests/section5.sh --out "$out/section5"

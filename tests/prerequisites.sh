@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, libpcap and the real
-# programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, radvd, python3 with scapy).
+# Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, a C++ compiler (libFuzzer),
+# libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, radvd,
+# python3 with scapy).
 # Run by tests/section5.sh and tests/all.sh; does nothing when everything is there.
 set -eu
 
@@ -13,6 +14,7 @@ want() { # want PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages="$packages $2"
 }
 want cc gcc
+want c++ g++
 want ip iproute2
 want nft nftables
 want ping iputils-ping

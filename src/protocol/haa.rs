@@ -559,10 +559,12 @@ impl Haa {
         let link_local = self.link_local_wanted(now, &binding);
         let key = binding.key();
         let Binding { home_address: anycast, own_address: agent, care_of, sequence, lifetime, .. } = binding;
-        let captured = self.cache.binds(&anycast);
+        let served = self.cache.of(&anycast).map(|newest| (newest.own_address, newest.care_of));
+        let captured = served.is_some();
         let previous = self.cache.insert(binding);
         let moved_from = previous.as_ref().map(|old| old.care_of);
-        if moved_from != Some(care_of) {
+        // The last Binding Update wins (thesis 4.2.2), a refresh at another address of this agent too.
+        if served != Some((agent, care_of)) {
             for rule in [
                 Rule::TunnelToResponder { anycast, agent, care_of },
                 Rule::TunnelFromResponder { anycast, agent, care_of },

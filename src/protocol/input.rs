@@ -51,8 +51,12 @@ impl Default for AnswerLimits {
 }
 
 impl AnswerLimits {
-    /// An ICMPv6 error about `packet` from the address it was sent to, if the limit and RFC 4443 allow one.
+    /// An ICMPv6 error about `packet` from the address it was sent to, if the limit and RFC 4443 allow one; never
+    /// from or to anything but a unicast address (2.2, 2.4 e.6), whatever a forged packet names.
     pub fn icmp_error(&mut self, now: Instant, packet: &Packet<'_>, error: ErrorReason) -> Option<Vec<u8>> {
+        if !is_unicast(&packet.header.source) || !is_unicast(&packet.header.destination) {
+            return None;
+        }
         let answer = error_packet(&packet.header.destination, packet.bytes, error)?;
         self.icmp_errors.take(now).then_some(answer)
     }

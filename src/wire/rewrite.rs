@@ -75,8 +75,8 @@ pub fn strip_home_address(packet: &mut PacketBuffer) -> Result<Ipv6Addr> {
 /// place. The header stands after hop-by-hop options and after routing headers already consumed.
 ///
 /// # Errors
-/// Those of the chain walk; [`ErrorKind::RoutingPresent`] when a routing header has segments left or is of
-/// type 2; [`ErrorKind::TooLong`] at octet 4 when the payload length would overflow. The packet is then
+/// Those of the chain walk; [`ErrorKind::RoutingPresent`] when a routing header in front of fragment and
+/// authentication headers has segments left or is of type 2; [`ErrorKind::TooLong`] at octet 4 when the payload length would overflow. The packet is then
 /// unchanged.
 pub fn insert_routing2(packet: &mut PacketBuffer, care_of: &Ipv6Addr) -> Result<()> {
     let place = place_after_routing(packet.as_slice(), |routing| match routing {

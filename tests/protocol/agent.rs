@@ -319,6 +319,38 @@ fn h034_bindings_at_two_own_addresses_do_not_cut_each_other_off() {
     assert!(bench.pass(20.0).contains(&Action::ReleaseAddress(ANYCAST)));
 }
 
+/// Found by fuzzing: a refresh with an unchanged care-of address left the tunnel to the other binding's responder.
+#[test]
+fn h034_a_refresh_at_one_own_address_takes_the_tunnel_back() {
+    let second: Ipv6Addr = "2001:db8:0:7::2".parse().expect("an address");
+    let mut bench = Bench::new();
+    bench.update(&Update::home(5));
+    bench.update(&Update { destination: second, source: AR2, lifetime: 5, ..Update::home(5) });
+    bench.update(&Update::home(6));
+    let rule = Rule::TunnelToResponder { anycast: ANYCAST, agent: AGENT, care_of: AR1 };
+    assert!(bench.done.contains(&Action::InstallRule(rule)), "the last Binding Update wins");
+    let done = bench.pass(21.0);
+    let elsewhere = |action: &&Action| {
+        matches!(action, Action::InstallRule(Rule::TunnelToResponder { care_of: AR2, .. }))
+    };
+    assert_eq!(done.iter().find(elsewhere), None);
+    assert_eq!(bench.bound(), [(ANYCAST, AR1, 6)]);
+}
+
+/// Found by fuzzing: an error from `::`.
+#[test]
+fn no_error_goes_from_or_to_an_address_that_is_nobodys() {
+    let mut bench = Bench::new();
+    let mut answers = |source, destination| {
+        let packet = tunnel(source, destination, &ping(ANYCAST, AI1));
+        bench.haa.answers(bench.now, &packet).len()
+    };
+    assert_eq!(answers(STRANGER, AGENT), 1);
+    for nobody in [Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST, GROUP] {
+        assert_eq!((answers(STRANGER, nobody), answers(nobody, AGENT)), (0, 0), "{nobody}");
+    }
+}
+
 #[test]
 fn h035_one_unit_is_four_seconds() {
     let mut bench = Bench::new();

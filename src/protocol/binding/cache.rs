@@ -36,7 +36,7 @@ impl Binding {
 /// The cache. Hashed, because every Binding Update looks a binding up several times; listed in order.
 #[derive(Clone, Debug)]
 pub struct BindingCache {
-    /// By home address; nearly always at one own address only.
+    /// By home address, in the order they were stored; nearly always at one own address only.
     entries: HashMap<Ipv6Addr, Vec<Binding>>,
     count: usize,
     by_expiry: BTreeSet<(Instant, BindingKey)>,
@@ -71,23 +71,19 @@ impl BindingCache {
         self.entries.contains_key(address)
     }
 
-    /// A binding of this home address, whatever own address it was made at.
+    /// The binding of this home address that was stored last, whatever own address it was made at.
     pub fn of(&self, home_address: &Ipv6Addr) -> Option<&Binding> {
-        self.entries.get(home_address)?.first()
+        self.entries.get(home_address)?.last()
     }
 
     /// Stores `binding`, replacing the one under its key, which is given back.
     pub fn insert(&mut self, binding: Binding) -> Option<Binding> {
         let (key, expires) = (binding.key(), binding.expires);
         let bindings = self.entries.entry(binding.home_address).or_default();
-        let previous = match bindings.iter_mut().find(|held| held.own_address == binding.own_address) {
-            Some(held) => Some(std::mem::replace(held, binding)),
-            None => {
-                bindings.push(binding);
-                self.count += 1;
-                None
-            }
-        };
+        let held = bindings.iter().position(|held| held.own_address == binding.own_address);
+        let previous = held.map(|at| bindings.remove(at));
+        bindings.push(binding);
+        self.count += usize::from(previous.is_none());
         match previous.as_ref().map(|old| old.expires) {
             Some(same) if same == expires => return previous,
             Some(other) => {

@@ -1,0 +1,75 @@
+//! The anycast responder (thesis 4.2, RFC 3775 section 11) with one given and one discovered agent, against packets,
+//! waiting times, what its data path notices, and commands. Beside what holds for every role: it rewrites only for its
+//! own anycast addresses and a shutdown ends in time. Run by `cargo fuzz run ar`.
+#![no_main]
+
+use std::net::Ipv6Addr;
+
+use libfuzzer_sys::fuzz_target;
+use mga_node::protocol::action::{Action, Observation};
+use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ReverseTunnelEnd};
+use mga_node::protocol::clock::Instant;
+use mga_node::protocol::random::SeededRandom;
+use mga_node::wire::mobility::Lifetime;
+use mga_node_fuzz::stage::{AGENT, ANYCAST, AR1, AR2, OTHER_ANYCAST, Role, World, play};
+
+struct Responder(Ar);
+
+impl Role for Responder {
+    fn packet(&mut self, now: Instant, octets: &[u8]) {
+        self.0.handle_packet(now, octets);
+    }
+    fn observe(&mut self, now: Instant, observation: Observation) {
+        self.0.handle_observation(now, observation);
+    }
+    fn timeout(&mut self, now: Instant) {
+        self.0.handle_timeout(now);
+    }
+    fn action(&mut self) -> Option<Action> {
+        self.0.poll_action()
+    }
+    fn deadline(&self) -> Option<Instant> {
+        self.0.poll_timeout().map(|(due, _)| due)
+    }
+    fn command(&mut self, now: Instant, octet: u8, only: Option<Ipv6Addr>) {
+        let command = match octet % 3 {
+            0 => ArCommand::Register(only),
+            1 => ArCommand::Deregister(only),
+            _ => ArCommand::FlushPeers(only),
+        };
+        self.0.handle_command(now, &command);
+    }
+    fn shut_down(&mut self, now: Instant) {
+        self.0.handle_command(now, &ArCommand::Shutdown);
+    }
+    fn check(&self, now: Instant, world: &World) {
+        assert_eq!(self.0.registrations(now).len(), 2);
+        for rule in world.rules() {
+            let anycast = rule.key().anycast;
+            assert!(anycast == ANYCAST || anycast == OTHER_ANYCAST, "{rule:?}");
+        }
+        assert!(self.0.correspondents(now).len() <= 2 * 64);
+    }
+    fn check_end(&self, now: Instant) {
+        assert!(self.0.is_finished(), "{:?} {:?}", self.0.registrations(now), self.0.correspondents(now));
+        assert_eq!(self.deadline(), None);
+    }
+}
+
+fuzz_target!(|octets: &[u8]| {
+    let Some((first, steps)) = octets.split_first() else { return };
+    let served = |anycast, agent| AnycastConfig {
+        anycast,
+        agent,
+        home_prefix_length: 64,
+        lifetime: Lifetime(if first & 1 != 0 { 2 } else { 30 }),
+        initial_sequence: Some(200),
+    };
+    let config = ArConfig {
+        care_of: if first & 2 != 0 { AR2 } else { AR1 },
+        anycast: vec![served(ANYCAST, Some(AGENT)), served(OTHER_ANYCAST, None)],
+        route_optimisation: first & 4 == 0,
+        reverse_tunnel_end: if first & 8 != 0 { ReverseTunnelEnd::Anycast } else { ReverseTunnelEnd::Agent },
+    };
+    play(Responder(Ar::new(config, Instant::START, Box::new(SeededRandom::new(7)))), steps);
+});
