@@ -5,13 +5,12 @@
 use std::net::Ipv6Addr;
 
 use mga_node::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
-use mga_node::wire::Packet;
-use mga_node::wire::ipv6::next_header;
 use mga_node::wire::mobility::Lifetime;
 
+use crate::adapt::AsRecorded;
 use crate::judge::Judge;
 use crate::recording::{Recording, source_of};
-use crate::replayer::{Replayer, stack_packet};
+use crate::replayer::{Replayer, Stack};
 
 const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
 
@@ -77,42 +76,7 @@ fn replay_one(
         recording.frames.iter().filter(|frame| recording.is_sent(frame)).find_map(own_link_local);
     let own: Vec<_> = [AGENT].into_iter().chain(config.link_local).collect();
     let agent = || Haa::on_home_link(config.clone(), home_link);
-    let mut node = Replayer::new(agent(), recording, &own);
-    let mut expected = Vec::new();
-    let mut last = 0.0;
-    for frame in &recording.frames {
-        let seconds = recording.seconds(frame);
-        if gaps.iter().any(|(from, to)| (*from..*to).contains(&seconds)) {
-            continue;
-        }
-        if gaps.iter().any(|(from, _)| (last..seconds).contains(from)) {
-            node.restart(agent());
-        }
-        last = seconds;
-        if recording.is_received(frame) {
-            expected.push(frame.clone());
-            node.receive(frame.clone());
-        } else if recording.is_sent(frame) {
-            expected.push(frame.clone());
-            if is_router_advertisement(&frame.ipv6) {
-                node.hear_own(frame);
-            } else if source_of(frame) == Some(AGENT)
-                && let Some(packet) = stack_packet(frame, false)
-            {
-                node.send_from_stack(frame.at, packet);
-            }
-        }
-    }
-    let is_over = gaps.iter().any(|(_, to)| *to == f64::MAX);
-    if !is_over && let Some(last) = recording.frames.last() {
-        node.pass(last.at);
-    }
-    judge.compare(&recording.name, expected, node.capture);
-}
-
-/// The host's own advertisements, which the agent reads for the prefixes of the home link.
-fn is_router_advertisement(bytes: &[u8]) -> bool {
-    Packet::parse(bytes).is_ok_and(|packet| {
-        packet.upper.protocol == next_header::ICMPV6 && packet.payload().first() == Some(&134)
-    })
+    let node = Replayer::new(agent(), recording, &own);
+    let (expected, actual) = node.live(gaps, agent, Stack::Router, &mut AsRecorded);
+    judge.compare(&recording.name, expected, actual);
 }

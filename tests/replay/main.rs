@@ -3,9 +3,11 @@
 //! Run by `cargo test --test replay`; differences are allowed only by an entry in `allowed.toml`.
 //!
 //! Packets go in at their recorded times, in virtual time, and are in both captures, so that what an answer refers
-//! to can be seen.
+//! to can be seen. What answers a secret of the recorded node is made to answer ours: [`adapt`] says how.
 
+mod adapt;
 mod agent;
+mod initiator;
 mod judge;
 mod recording;
 mod replayer;
@@ -17,5 +19,6 @@ use judge::Judge;
 fn our_roles_answer_the_recorded_packets_as_kame_and_umip_did() {
     let mut judge = Judge::new();
     agent::replay(&mut judge);
+    initiator::replay(&mut judge);
     judge.verdict();
 }

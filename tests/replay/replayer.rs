@@ -19,7 +19,8 @@ use mga_node::wire::rewrite::{strip_home_address, strip_routing2};
 use mga_node::wire::tunnel::decapsulate;
 use mga_node::wire::{Packet, PacketBuffer};
 
-use crate::recording::Recording;
+use crate::adapt::Adapt;
+use crate::recording::{Recording, source_of};
 
 /// Octets that the recorded links took.
 const LINK_MTU: usize = 1500;
@@ -59,9 +60,18 @@ role!(Haa);
 role!(Ai);
 role!(Ar);
 
+/// What a node's stack does beside Mobile IPv6.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stack {
+    /// It sends data of its own.
+    Host,
+    /// It forwards, and sends data from its own address.
+    Router,
+}
+
 /// A node that lives through a recording.
 pub struct Replayer<'a, R> {
-    pub role: R,
+    role: R,
     recording: &'a Recording,
     /// Whose errors are about packets that do not fit.
     address: Ipv6Addr,
@@ -69,7 +79,7 @@ pub struct Replayer<'a, R> {
     forwarder: Forwarder,
     captured: BTreeSet<Ipv6Addr>,
     /// What is on the link: incoming as it went in, outgoing as ours.
-    pub capture: Vec<Frame>,
+    capture: Vec<Frame>,
 }
 
 impl<'a, R: Role> Replayer<'a, R> {
@@ -96,15 +106,70 @@ impl<'a, R: Role> Replayer<'a, R> {
         start + now.since_start().saturating_sub(Duration::from_secs(1000))
     }
 
+    /// Lives through the recording. In a gap no daemon ran, and neither does ours; after it a new one starts from
+    /// `start`. Gives back what the recorded node saw, and what ours did, without the gaps.
+    pub fn live(
+        mut self,
+        gaps: &[(f64, f64)],
+        start: impl Fn() -> R,
+        stack: Stack,
+        adapt: &mut dyn Adapt,
+    ) -> (Vec<Frame>, Vec<Frame>) {
+        let mut expected = Vec::new();
+        let mut last = 0.0;
+        for frame in &self.recording.frames {
+            let seconds = self.recording.seconds(frame);
+            if gaps.iter().any(|(from, to)| (*from..*to).contains(&seconds)) {
+                continue;
+            }
+            if gaps.iter().any(|(from, _)| (last..seconds).contains(from)) {
+                self.restart(start());
+            }
+            last = seconds;
+            let already = self.capture.len();
+            if self.recording.is_received(frame) {
+                expected.push(frame.clone());
+                self.pass(frame.at);
+                let ipv6 = adapt.received(frame.ipv6.clone());
+                self.receive(Frame { ipv6, ..frame.clone() });
+            } else if self.recording.is_sent(frame) {
+                expected.push(frame.clone());
+                adapt.recorded_sent(&frame.ipv6);
+                self.send_as_recorded(frame, stack);
+            }
+            let ours = self.capture.iter().skip(already).filter(|frame| self.recording.is_sent(frame));
+            ours.for_each(|frame| adapt.ours_sent(&frame.ipv6));
+        }
+        let is_over = gaps.iter().any(|(_, to)| *to == f64::MAX);
+        if !is_over && let Some(last) = self.recording.frames.last() {
+            self.pass(last.at);
+        }
+        (expected, self.capture)
+    }
+
+    /// What the recorded node's stack said, ours says at that time.
+    fn send_as_recorded(&mut self, frame: &Frame, stack: Stack) {
+        if is_router_advertisement(&frame.ipv6) {
+            return self.hear_own(frame);
+        }
+        // A router also forwards, which our node does by itself.
+        let is_own = source_of(frame).is_some_and(|source| self.own.contains(&source));
+        if (is_own || stack == Stack::Host)
+            && let Some(packet) = stack_packet(frame, stack == Stack::Host)
+        {
+            self.send_from_stack(frame.at, packet);
+        }
+    }
+
     /// The daemon ended without a word, and this one starts in its place with nothing known.
-    pub fn restart(&mut self, role: R) {
+    fn restart(&mut self, role: R) {
         self.role = role;
         self.forwarder = Forwarder::new();
         self.captured.clear();
     }
 
     /// Lets timers run until `at`.
-    pub fn pass(&mut self, at: Duration) {
+    fn pass(&mut self, at: Duration) {
         let until = self.instant(at);
         for _ in 0..100_000 {
             let Some(due) = self.role.deadline().filter(|due| *due <= until) else { return };
@@ -115,7 +180,7 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// A packet comes in from the link.
-    pub fn receive(&mut self, frame: Frame) {
+    fn receive(&mut self, frame: Frame) {
         self.pass(frame.at);
         let now = self.instant(frame.at);
         let packet = frame.ipv6.clone();
@@ -142,7 +207,7 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// The host's stack has a packet to send at the time of `frame`.
-    pub fn send_from_stack(&mut self, at: Duration, packet: Vec<u8>) {
+    fn send_from_stack(&mut self, at: Duration, packet: Vec<u8>) {
         self.pass(at);
         let now = self.instant(at);
         self.route(now, packet);
@@ -150,7 +215,7 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// What the node's own host said to everybody on its link, which the node hears too.
-    pub fn hear_own(&mut self, frame: &Frame) {
+    fn hear_own(&mut self, frame: &Frame) {
         self.pass(frame.at);
         let now = self.instant(frame.at);
         self.role.packet(now, &frame.ipv6);
@@ -213,7 +278,7 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// Does what the role wants done.
-    pub fn settle(&mut self, now: Instant) {
+    fn settle(&mut self, now: Instant) {
         while let Some(action) = self.role.action() {
             match action {
                 Action::Send(packet) => self.transmit(now, packet),
@@ -236,7 +301,7 @@ impl<'a, R: Role> Replayer<'a, R> {
 
 /// What the recorded node's stack sent before its Mobile IPv6 rewrote it: echo, TCP and UDP, with the tunnel, the
 /// home address option and the routing header taken off. `None` for what is not the stack's.
-pub fn stack_packet(frame: &Frame, tunnelled: bool) -> Option<Vec<u8>> {
+fn stack_packet(frame: &Frame, tunnelled: bool) -> Option<Vec<u8>> {
     let mut buffer = PacketBuffer::new(&frame.ipv6);
     let parsed = Packet::parse(&frame.ipv6).ok()?;
     if parsed.upper.protocol == next_header::IPV6 {
@@ -266,4 +331,11 @@ fn one_hop_further(mut packet: Vec<u8>) -> Option<Vec<u8>> {
     let hop_limit = packet.get_mut(7)?;
     *hop_limit = hop_limit.checked_sub(1).filter(|left| *left > 0)?;
     Some(packet)
+}
+
+/// The host's own advertisements, which the agent reads for the prefixes of the home link.
+fn is_router_advertisement(bytes: &[u8]) -> bool {
+    Packet::parse(bytes).is_ok_and(|packet| {
+        packet.upper.protocol == next_header::ICMPV6 && packet.payload().first() == Some(&134)
+    })
 }
