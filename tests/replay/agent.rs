@@ -77,6 +77,6 @@ fn replay_one(
     let own: Vec<_> = [AGENT].into_iter().chain(config.link_local).collect();
     let agent = || Haa::on_home_link(config.clone(), home_link);
     let node = Replayer::new(agent(), recording, &own);
-    let (expected, actual) = node.live(gaps, agent, Stack::Router, &mut AsRecorded);
+    let (expected, actual) = node.live(gaps, agent, Stack::Router, &mut AsRecorded, |_, _, _| {});
     judge.compare(&recording.name, expected, actual);
 }

@@ -32,7 +32,8 @@ pub fn replay(judge: &mut Judge) {
         let recording = Recording::open(name, own);
         let initiator = || Ai::new(&AiConfig { max_bindings: 100 }, Box::new(SeededRandom::new(0x3775)));
         let node = Replayer::new(initiator(), &recording, &[own]);
-        let (expected, actual) = node.live(gaps, initiator, Stack::Host, &mut Tokens::default());
+        let (expected, actual) =
+            node.live(gaps, initiator, Stack::Host, &mut Tokens::default(), |_, _, _| {});
         judge.compare(name, expected, actual);
     }
 }

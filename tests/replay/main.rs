@@ -11,6 +11,7 @@ mod initiator;
 mod judge;
 mod recording;
 mod replayer;
+mod responder;
 
 use judge::Judge;
 
@@ -20,5 +21,6 @@ fn our_roles_answer_the_recorded_packets_as_kame_and_umip_did() {
     let mut judge = Judge::new();
     agent::replay(&mut judge);
     initiator::replay(&mut judge);
+    responder::replay(&mut judge);
     judge.verdict();
 }

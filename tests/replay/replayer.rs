@@ -96,9 +96,7 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     fn instant(&self, at: Duration) -> Instant {
-        let start = self.recording.frames.first().map_or(Duration::ZERO, |frame| frame.at);
-        // Not from zero, so that nothing rests on the clock's beginning.
-        Instant::from_start(Duration::from_secs(1000) + at.saturating_sub(start))
+        instant(self.recording, at)
     }
 
     fn moment(&self, now: Instant) -> Duration {
@@ -107,13 +105,14 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// Lives through the recording. In a gap no daemon ran, and neither does ours; after it a new one starts from
-    /// `start`. Gives back what the recorded node saw, and what ours did, without the gaps.
+    /// `start`. `operate` is told what the recorded node sends, and does what its operator did. Gives back what the recorded node saw, and what ours did, without the gaps.
     pub fn live(
         mut self,
         gaps: &[(f64, f64)],
         start: impl Fn() -> R,
         stack: Stack,
         adapt: &mut dyn Adapt,
+        mut operate: impl FnMut(&mut R, Instant, &[u8]),
     ) -> (Vec<Frame>, Vec<Frame>) {
         let mut expected = Vec::new();
         let mut last = 0.0;
@@ -130,11 +129,16 @@ impl<'a, R: Role> Replayer<'a, R> {
             if self.recording.is_received(frame) {
                 expected.push(frame.clone());
                 self.pass(frame.at);
-                let ipv6 = adapt.received(frame.ipv6.clone());
-                self.receive(Frame { ipv6, ..frame.clone() });
+                if let Some(ipv6) = adapt.received(frame.ipv6.clone()) {
+                    self.receive(Frame { ipv6, ..frame.clone() });
+                }
             } else if self.recording.is_sent(frame) {
                 expected.push(frame.clone());
                 adapt.recorded_sent(&frame.ipv6);
+                self.pass(frame.at);
+                let now = self.instant(frame.at);
+                operate(&mut self.role, now, &frame.ipv6);
+                self.settle(now);
                 self.send_as_recorded(frame, stack);
             }
             let ours = self.capture.iter().skip(already).filter(|frame| self.recording.is_sent(frame));
@@ -297,6 +301,13 @@ impl<'a, R: Role> Replayer<'a, R> {
             }
         }
     }
+}
+
+/// The moment in a node's life at which something was recorded; not from zero, so that nothing rests on the clock's
+/// beginning.
+pub fn instant(recording: &Recording, at: Duration) -> Instant {
+    let start = recording.frames.first().map_or(Duration::ZERO, |frame| frame.at);
+    Instant::from_start(Duration::from_secs(1000) + at.saturating_sub(start))
 }
 
 /// What the recorded node's stack sent before its Mobile IPv6 rewrote it: echo, TCP and UDP, with the tunnel, the
