@@ -4,6 +4,7 @@
 
 use std::net::Ipv6Addr;
 
+use mga_node::protocol::clock::Instant;
 use mga_node::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
 use mga_node::wire::mobility::Lifetime;
 
@@ -75,8 +76,8 @@ fn replay_one(
     config.link_local =
         recording.frames.iter().filter(|frame| recording.is_sent(frame)).find_map(own_link_local);
     let own: Vec<_> = [AGENT].into_iter().chain(config.link_local).collect();
-    let agent = || Haa::on_home_link(config.clone(), home_link);
-    let node = Replayer::new(agent(), recording, &own);
+    let agent = |_| Haa::on_home_link(config.clone(), home_link);
+    let node = Replayer::new(agent(Instant::START), recording, &own);
     let (expected, actual) = node.live(gaps, agent, Stack::Router, &mut AsRecorded, |_, _, _| {});
     judge.compare(&recording.name, expected, actual);
 }

@@ -5,6 +5,7 @@
 use std::net::Ipv6Addr;
 
 use mga_node::protocol::ai::{Ai, AiConfig};
+use mga_node::protocol::clock::Instant;
 use mga_node::protocol::random::SeededRandom;
 
 use crate::adapt::Tokens;
@@ -30,8 +31,8 @@ pub fn replay(judge: &mut Judge) {
     ];
     for (name, own, gaps) in recordings {
         let recording = Recording::open(name, own);
-        let initiator = || Ai::new(&AiConfig { max_bindings: 100 }, Box::new(SeededRandom::new(0x3775)));
-        let node = Replayer::new(initiator(), &recording, &[own]);
+        let initiator = |_| Ai::new(&AiConfig { max_bindings: 100 }, Box::new(SeededRandom::new(0x3775)));
+        let node = Replayer::new(initiator(Instant::START), &recording, &[own]);
         let (expected, actual) =
             node.live(gaps, initiator, Stack::Host, &mut Tokens::default(), |_, _, _| {});
         judge.compare(name, expected, actual);

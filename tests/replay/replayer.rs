@@ -105,11 +105,11 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// Lives through the recording. In a gap no daemon ran, and neither does ours; after it a new one starts from
-    /// `start`. `operate` is told what the recorded node sends, and does what its operator did. Gives back what the recorded node saw, and what ours did, without the gaps.
+    /// `start`, which is told when. `operate` is told what the recorded node sends, and does what its operator did. Gives back what the recorded node saw, and what ours did, without the gaps.
     pub fn live(
         mut self,
         gaps: &[(f64, f64)],
-        start: impl Fn() -> R,
+        mut start: impl FnMut(Instant) -> R,
         stack: Stack,
         adapt: &mut dyn Adapt,
         mut operate: impl FnMut(&mut R, Instant, &[u8]),
@@ -122,7 +122,7 @@ impl<'a, R: Role> Replayer<'a, R> {
                 continue;
             }
             if gaps.iter().any(|(from, _)| (last..seconds).contains(from)) {
-                self.restart(start());
+                self.restart(start(self.instant(frame.at)));
             }
             last = seconds;
             let already = self.capture.len();
