@@ -282,7 +282,7 @@ fn assert_same(now: &str, before: &str) {
 }
 
 #[test]
-fn an_owned_address_is_answered_for_on_the_link_and_its_packets_come_to_us() {
+fn h094_an_owned_address_is_answered_for_on_the_link_and_its_packets_come_to_us() {
     let wire = Wire::new();
     wire.with_node(|node| {
         node.become_router().expect("a router");

@@ -281,7 +281,7 @@ fn h026_h027_the_last_update_moves_the_tunnel() {
 }
 
 #[test]
-fn h028_h029_the_smaller_number_gets_135_and_the_retry_wins() {
+fn h028_h029_x002_the_smaller_number_gets_135_and_the_retry_wins() {
     for step in [1, 2] {
         let mut bench = Bench::new();
         bench.update(&Update::home(200));

@@ -220,13 +220,13 @@ fn m026_two_alternate_care_of_addresses_drop_the_message() {
 }
 
 #[test]
-fn m030_two_home_address_options_are_dropped() {
+fn h017_two_home_address_options_are_dropped() {
     for (name, mut role, own) in roles() {
         let mut payload = mga_node::wire::destination_options::home_address_header(60, &ANYCAST).to_vec();
         let once = raw_mobility(STRANGER, own, Some(ANYCAST), &header(255, 0));
         payload.extend_from_slice(&once[40..]);
         let header = mga_node::wire::Ipv6Header::new(60, 64, STRANGER, own);
         let twice = mga_node::wire::ipv6::packet(header, &payload);
-        assert!(role.answers(at(1.0), &twice).is_empty(), "H017 {name}");
+        assert!(role.answers(at(1.0), &twice).is_empty(), "{name}");
     }
 }

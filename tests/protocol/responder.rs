@@ -88,7 +88,7 @@ fn state(ar: &Ar, now: Instant) -> (&'static str, u16, u64) {
 }
 
 #[test]
-fn n016_n017_the_registration_has_the_form_that_both_reference_stacks_send() {
+fn n016_n017_n019_the_registration_has_the_form_that_both_reference_stacks_send() {
     let update = signal(&sent(&start(config()).actions())).expect("a Binding Update");
     assert_eq!((update.source, update.destination, update.home_address), (AR1, AGENT, Some(ANYCAST)));
     let message = update.update();
@@ -257,7 +257,7 @@ fn n040_an_unknown_status_below_128_is_success_and_a_grant_of_nothing_is_not() {
 }
 
 #[test]
-fn n035_n036_n023_n098_another_agent_is_tried_after_a_refusal_and_its_tunnel_is_used() {
+fn n035_n036_n023_n094_n096_n098_another_agent_is_tried_after_a_refusal_and_its_tunnel_is_used() {
     let second: Ipv6Addr = "2001:db8:0:1::3".parse().expect("an address");
     let mut config = config();
     config.anycast[0].agent = None;
