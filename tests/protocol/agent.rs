@@ -704,3 +704,23 @@ fn the_end_leaves_nothing_behind() {
     assert!(bench.bindings().is_empty());
     assert_eq!(bench.haa.poll_timeout(), None);
 }
+
+#[test]
+fn h088_what_is_discarded_is_never_acknowledged() {
+    let valid = Update::home(5);
+    let nonces = vec![MobilityOption::NonceIndices { home: 1, care_of: 1 }];
+    let discarded = [
+        Update { flags: UpdateFlags::ACKNOWLEDGE, ..valid.clone() },
+        Update { options: nonces, ..valid.clone() },
+        Update { home_address: Some(LINK_LOCAL), ..valid.clone() },
+        Update { options: alternate(GROUP), ..valid.clone() },
+        Update { options: alternate(Ipv6Addr::UNSPECIFIED), ..valid.clone() },
+        Update { source: GROUP, ..valid.clone() },
+    ];
+    for update in discarded {
+        let mut bench = Bench::new();
+        assert!(update.flags.contains(UpdateFlags::ACKNOWLEDGE));
+        assert!(bench.is_silent(&update), "{update:?}");
+        assert_eq!(bench.verdict(&valid).0, 0, "the agent acknowledges what it does not discard");
+    }
+}

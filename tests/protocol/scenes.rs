@@ -377,3 +377,22 @@ fn x015_x017_two_responders_with_40_seconds_take_turns_without_a_storm() {
     assert_eq!(accepted, BTreeSet::from([AR1, AR2]));
     assert!(network.ping(AI1, ANYCAST));
 }
+
+#[test]
+fn x012_after_the_agents_restart_a_responder_is_bound_again_within_its_lifetime() {
+    let (mut first, mut ar1) = (haa(), responder(AR1, 200, 10));
+    let mut network = Network::new(vec![(AGENT, &mut first), (AR1, &mut ar1)]);
+    network.run(seconds(30));
+    assert!(network.ping(AI1, ANYCAST));
+    drop(network);
+    let mut second = haa();
+    let mut network = Network::new(vec![(AGENT, &mut second), (AR1, &mut ar1)]);
+    network.now = at(31.0);
+    network.ping(AI1, ANYCAST);
+    assert!(!network.answered_by().contains(&AR1), "the new agent knows nobody");
+    network.run(seconds(40));
+    assert!(network.ping(AI1, ANYCAST));
+    assert_eq!(network.answered_by(), only(AR1));
+    let answers: Vec<_> = registrations(&network).into_iter().filter_map(|(_, _, status)| status).collect();
+    assert!(!answers.is_empty() && answers.iter().all(|status| *status == 0), "any number: {answers:?}");
+}
