@@ -533,7 +533,7 @@ fn h095_h099_an_owned_link_local_address_is_answered_for_and_its_packets_are_unr
 }
 
 #[test]
-fn h113_router_advertisements_are_copied_with_neighbor_discovery_only() {
+fn router_advertisements_are_copied_with_neighbor_discovery_only() {
     let wire = Wire::new();
     wire.with_node(|node| {
         let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

@@ -562,7 +562,7 @@ fn h080_the_address_is_released_before_the_deregistration_is_acknowledged() {
 }
 
 #[test]
-fn h044_h045_h083_no_refresh_advice_is_given() {
+fn h083_no_refresh_advice_is_given() {
     let mut bench = Bench::new();
     for (update, status) in [(Update::home(5), 0), (Update { lifetime: 0, ..Update::home(6) }, 0)] {
         let answer = bench.update(&update).expect("an acknowledgement");

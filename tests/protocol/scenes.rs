@@ -238,7 +238,7 @@ fn is_kind(seen: &Seen, from: Ipv6Addr, kind: u8) -> bool {
 }
 
 #[test]
-fn a_lost_acknowledgement_is_made_up_for_by_the_next_update() {
+fn n006_a_lost_acknowledgement_is_made_up_for_by_the_next_update() {
     let (mut haa, mut ar1) = (haa(), responder(AR1, 200, 10));
     let mut network = Network::new(vec![(AGENT, &mut haa), (AR1, &mut ar1)]);
     let mut lost = 0;
@@ -255,7 +255,7 @@ fn a_lost_acknowledgement_is_made_up_for_by_the_next_update() {
 }
 
 #[test]
-fn a_lost_update_to_an_initiator_is_noticed_by_its_binding_error() {
+fn n080_a_lost_update_to_an_initiator_is_noticed_by_its_binding_error() {
     let (mut haa, mut ar2, mut ai2) = (haa(), responder(AR2, 100, 1000), ai(2));
     let mut network = Network::new(vec![(AGENT, &mut haa), (AR2, &mut ar2), (AI2, &mut ai2)]);
     network.run(seconds(1));
