@@ -338,6 +338,26 @@ fn h094_an_owned_address_is_answered_for_on_the_link_and_its_packets_come_to_us(
 }
 
 #[test]
+fn h096_a_probe_for_an_owned_address_is_answered_to_all_nodes() {
+    let wire = Wire::new();
+    wire.with_node(|node| {
+        node.become_router().expect("a router");
+        node.own(ANYCAST).expect("owned");
+        for (name, value) in [("accept_dad", "1"), ("dad_transmits", "1")] {
+            wire.peer.set_parameter(&format!("net/ipv6/conf/eth0/{name}"), value).expect("a parameter");
+        }
+        // A probe has no source, so an answer can only reach the peer at the group of all nodes.
+        wire.peer.ip(&["addr", "add", &format!("{ANYCAST}/64"), "dev", "eth0"]).expect("the peer tries");
+        let verdict = || wire.peer.ip(&["-6", "addr", "show", "dev", "eth0", "to", &ANYCAST.to_string()]);
+        let begin = Instant::now();
+        while !verdict().expect("its addresses").contains("dadfailed") {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", verdict());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+}
+
+#[test]
 fn stolen_classes_are_ours_alone_and_all_others_stay_with_the_kernel() {
     const OTHER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 3);
     let wire = Wire::new();
