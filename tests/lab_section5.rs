@@ -83,6 +83,7 @@ fn verdict(findings: &[Finding], name: &str) -> Verdict {
     findings.iter().find(|finding| finding.name == name).unwrap().verdict
 }
 
+// covers: H027 H028 H029 N062 X001 X003 X004 X005 X006 X007
 #[test]
 fn every_claim_of_section_5_holds() {
     let Some(_one) = alone() else { return };

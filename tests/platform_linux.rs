@@ -282,7 +282,7 @@ fn assert_same(now: &str, before: &str) {
 }
 
 #[test]
-fn an_owned_address_is_answered_for_on_the_link_and_its_packets_come_to_us() {
+fn h094_an_owned_address_is_answered_for_on_the_link_and_its_packets_come_to_us() {
     let wire = Wire::new();
     wire.with_node(|node| {
         node.become_router().expect("a router");
@@ -334,6 +334,26 @@ fn an_owned_address_is_answered_for_on_the_link_and_its_packets_come_to_us() {
         let gone = run_in(&wire.peer, "ping", &["-c", "1", "-W", "1", &ANYCAST.to_string()]);
         assert!(!gone.status.success());
         assert!(drain(node).is_empty());
+    });
+}
+
+#[test]
+fn h096_a_probe_for_an_owned_address_is_answered_to_all_nodes() {
+    let wire = Wire::new();
+    wire.with_node(|node| {
+        node.become_router().expect("a router");
+        node.own(ANYCAST).expect("owned");
+        for (name, value) in [("accept_dad", "1"), ("dad_transmits", "1")] {
+            wire.peer.set_parameter(&format!("net/ipv6/conf/eth0/{name}"), value).expect("a parameter");
+        }
+        // A probe has no source, so an answer can only reach the peer at the group of all nodes.
+        wire.peer.ip(&["addr", "add", &format!("{ANYCAST}/64"), "dev", "eth0"]).expect("the peer tries");
+        let verdict = || wire.peer.ip(&["-6", "addr", "show", "dev", "eth0", "to", &ANYCAST.to_string()]);
+        let begin = Instant::now();
+        while !verdict().expect("its addresses").contains("dadfailed") {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", verdict());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     });
 }
 
@@ -533,7 +553,7 @@ fn h095_h099_an_owned_link_local_address_is_answered_for_and_its_packets_are_unr
 }
 
 #[test]
-fn h113_router_advertisements_are_copied_with_neighbor_discovery_only() {
+fn router_advertisements_are_copied_with_neighbor_discovery_only() {
     let wire = Wire::new();
     wire.with_node(|node| {
         let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

@@ -77,7 +77,7 @@ fn after_a_kill_the_next_start_sweeps_and_its_end_leaves_nothing() {
 }
 
 #[test]
-fn a_responder_deregisters_on_a_clean_end() {
+fn h074_a_responder_deregisters_on_a_clean_end() {
     let network = Figure11::new();
     let agent = network.start_agent();
     let responder = network.start_responder(At::Ar1, &agent);

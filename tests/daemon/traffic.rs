@@ -64,6 +64,7 @@ fn forwarding(network: &Figure11, at: At) -> String {
     network.run(at, &["cat", "/proc/sys/net/ipv6/conf/all/forwarding"])
 }
 
+// covers: H001 H097 H098 H103 N066 N068
 #[test]
 fn a_plain_client_reaches_an_unchanged_server_through_the_agent() {
     let network = Figure11::new();
@@ -91,6 +92,7 @@ fn a_plain_client_reaches_an_unchanged_server_through_the_agent() {
     assert!(!responder.log().contains("ERROR"), "{}", responder.log());
 }
 
+// covers: C001 C004 C067 C075 N065 N070
 #[test]
 fn an_initiator_talks_directly_without_its_kernel_forwarding() {
     let network = Figure11::new();
@@ -106,6 +108,9 @@ fn an_initiator_talks_directly_without_its_kernel_forwarding() {
         let rule = rules.as_array().expect("a list").iter().find(|rule| rule["rule"] == name).cloned();
         rule.and_then(|rule| rule["packets"].as_u64()).expect("a counter")
     };
+    let plain = ["ping", "-c", "2", "-i", "0.2", "-W", "3", "2001:db8:0:3::2"];
+    let said = network.run(At::Ai1, &plain);
+    assert!(said.contains("2 received"), "an initiator is a host like any other: {said}");
     // Return routability is repeated through the agent, data is not.
     let before = through_agent("tunnel-to-responder");
     fetch(&network, At::Ai2);
@@ -119,7 +124,7 @@ fn an_initiator_talks_directly_without_its_kernel_forwarding() {
 }
 
 #[test]
-fn a_rebinding_moves_a_plain_client_to_the_other_responder() {
+fn h027_h028_h029_a_rebinding_moves_a_plain_client_to_the_other_responder() {
     let network = Figure11::new();
     let agent = network.start_agent();
     let _first = network.start_responder(At::Ar1, &agent);

@@ -151,7 +151,7 @@ fn n093_the_request_goes_from_the_care_of_address_to_the_home_agents_anycast_add
 }
 
 #[test]
-fn n093_n094_a_move_during_discovery_asks_again_from_the_new_address() {
+fn n093_n094_n096_a_move_during_discovery_asks_again_from_the_new_address() {
     let (mut ar, first) = discovering();
     ar.handle_command(at(1.0), &ArCommand::Move(AR2));
     let asked = sent(&mut ar);

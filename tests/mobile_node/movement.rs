@@ -56,7 +56,7 @@ fn n013_the_same_address_again_is_no_movement() {
 }
 
 #[test]
-fn n009_an_address_that_cannot_be_a_care_of_address_is_refused() {
+fn an_address_that_cannot_be_a_care_of_address_is_refused() {
     let mut ar = registered(ArPolicy::default());
     for address in [ANYCAST, Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED, "fe80::1".parse().expect("one")] {
         let done = move_to(&mut ar, 10.0, address);
@@ -103,7 +103,7 @@ fn n004_n005_n057_initiators_are_renewed_after_the_agent_with_the_home_token_tha
 }
 
 #[test]
-fn n057_n012_a_home_token_older_than_210_seconds_is_asked_for_again() {
+fn n057_a_home_token_older_than_210_seconds_is_asked_for_again() {
     let mut ar = registered(ArPolicy::default());
     optimise(&mut ar, 1.0);
     move_to(&mut ar, 211.5, AR2);

@@ -281,7 +281,7 @@ fn h026_h027_the_last_update_moves_the_tunnel() {
 }
 
 #[test]
-fn h028_h029_the_smaller_number_gets_135_and_the_retry_wins() {
+fn h028_h029_x002_the_smaller_number_gets_135_and_the_retry_wins() {
     for step in [1, 2] {
         let mut bench = Bench::new();
         bench.update(&Update::home(200));
@@ -594,7 +594,7 @@ fn h080_the_address_is_released_before_the_deregistration_is_acknowledged() {
 }
 
 #[test]
-fn h044_h045_h083_no_refresh_advice_is_given() {
+fn h083_no_refresh_advice_is_given() {
     let mut bench = Bench::new();
     for (update, status) in [(Update::home(5), 0), (Update { lifetime: 0, ..Update::home(6) }, 0)] {
         let answer = bench.update(&update).expect("an acknowledgement");
@@ -735,4 +735,24 @@ fn the_end_leaves_nothing_behind() {
     assert!(done.contains(&Action::ReleaseAddress(HOME_AGENTS)));
     assert!(bench.bindings().is_empty());
     assert_eq!(bench.haa.poll_timeout(), None);
+}
+
+#[test]
+fn h088_what_is_discarded_is_never_acknowledged() {
+    let valid = Update::home(5);
+    let nonces = vec![MobilityOption::NonceIndices { home: 1, care_of: 1 }];
+    let discarded = [
+        Update { flags: UpdateFlags::ACKNOWLEDGE, ..valid.clone() },
+        Update { options: nonces, ..valid.clone() },
+        Update { home_address: Some(LINK_LOCAL), ..valid.clone() },
+        Update { options: alternate(GROUP), ..valid.clone() },
+        Update { options: alternate(Ipv6Addr::UNSPECIFIED), ..valid.clone() },
+        Update { source: GROUP, ..valid.clone() },
+    ];
+    for update in discarded {
+        let mut bench = Bench::new();
+        assert!(update.flags.contains(UpdateFlags::ACKNOWLEDGE));
+        assert!(bench.is_silent(&update), "{update:?}");
+        assert_eq!(bench.verdict(&valid).0, 0, "the agent acknowledges what it does not discard");
+    }
 }

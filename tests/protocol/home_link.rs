@@ -370,7 +370,7 @@ fn h044_h083_refresh_advice_is_given_where_it_is_shorter_than_the_lifetime() {
 }
 
 #[test]
-fn h031_h032_without_keys_there_is_no_key_management_to_move() {
+fn h031_without_keys_there_is_no_key_management_to_move() {
     let flags = AH.union(UpdateFlags::KEY_MANAGEMENT);
     let answer = Bench::new().update(&Update { flags, ..Update::home(5) });
     assert_eq!((answer.verdict().0, answer.acknowledgement().flags.bits()), (0, 0));

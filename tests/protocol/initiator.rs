@@ -81,6 +81,25 @@ pub fn authorised() -> (Ai, Tokens) {
     (ai, tokens)
 }
 
+/// One of every Mobility Header that an initiator sends.
+pub fn emitted() -> Vec<Signal> {
+    let (mut ai, tokens) = authorised();
+    let stray = with_home_address(AR2, AI1, Some(ANYCAST), 17, &[0; 8]);
+    let mut emitted = Vec::new();
+    for said in [
+        mobility(ANYCAST, AI1, None, init(true)),
+        mobility(AR1, AI1, None, init(false)),
+        tokens.update(16).packet(),
+        stray,
+    ] {
+        emitted.extend(signal(&ai.answers(at(2.0), &said)));
+    }
+    ai.observe(at(30.0), Observation::InUse(RuleKey::between(RuleKind::RoutingHeaderOut, ANYCAST, AI1)));
+    let later: Vec<Action> = ai.pass(at(38.0)).into_iter().map(|(_, action)| action).collect();
+    emitted.extend(signal(&sent(&later)));
+    emitted
+}
+
 fn bound(ai: &Ai, now: Instant) -> Vec<(Ipv6Addr, u16)> {
     ai.bindings(now).iter().map(|binding| (binding.care_of, binding.sequence)).collect()
 }

@@ -2,12 +2,13 @@
 //! (RFC 3775 6.1, 6.2, 9.2, 9.3.3). Most cases run at all three roles.
 //! The names are the catalogue's case ids.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use mga_node::protocol::ai::{Ai, AiConfig};
-use mga_node::protocol::haa::{Haa, HaaConfig};
+use mga_node::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
 use mga_node::protocol::random::SeededRandom;
-use mga_node::wire::mobility::{MobilityOption, minimum_length};
+use mga_node::wire::mobility::{Lifetime, MobilityOption, minimum_length};
 
 use crate::agent;
 use crate::initiator::authorised;
@@ -220,13 +221,67 @@ fn m026_two_alternate_care_of_addresses_drop_the_message() {
 }
 
 #[test]
-fn m030_two_home_address_options_are_dropped() {
+fn h017_two_home_address_options_are_dropped() {
     for (name, mut role, own) in roles() {
         let mut payload = mga_node::wire::destination_options::home_address_header(60, &ANYCAST).to_vec();
         let once = raw_mobility(STRANGER, own, Some(ANYCAST), &header(255, 0));
         payload.extend_from_slice(&once[40..]);
         let header = mga_node::wire::Ipv6Header::new(60, 64, STRANGER, own);
         let twice = mga_node::wire::ipv6::packet(header, &payload);
-        assert!(role.answers(at(1.0), &twice).is_empty(), "H017 {name}");
+        assert!(role.answers(at(1.0), &twice).is_empty(), "{name}");
     }
+}
+
+/// What a sender must have made of the octets of each type (RFC 3775 6.1.2 to 6.1.9): the size without options, and
+/// the reserved bits.
+fn layout(kind: u8) -> (usize, &'static [(usize, u8)]) {
+    match kind {
+        0 => (8, &[(6, 0xff), (7, 0xff)]),
+        1 | 2 => (16, &[(6, 0xff), (7, 0xff)]),
+        3 | 4 => (24, &[]),
+        5 => (12, &[(8, 0x0f), (9, 0xff)]),
+        6 => (12, &[(7, 0x7f)]),
+        7 => (24, &[(7, 0xff)]),
+        _ => panic!("nobody sends type {kind}"),
+    }
+}
+
+#[test]
+fn m020_m027_m028_what_every_role_sends_has_the_form_of_section_6() {
+    let mut emitted = responder::emitted();
+    emitted.extend(crate::initiator::emitted());
+    let home_link = HomeLinkConfig { refresh_advice: Some(Lifetime(4)), ..HomeLinkConfig::default() };
+    let mut haa = Haa::on_home_link(agent::config(), home_link);
+    emitted.extend(signal(&haa.answers(at(1.0), &Update::home(5).packet())));
+    let (mut kinds, mut options) = (BTreeSet::new(), BTreeSet::new());
+    for Signal { octets, source, destination, home_address, routing2, .. } in emitted {
+        let [payload_proto, units, kind, reserved, ..] = octets[..] else { panic!("{octets:?}") };
+        assert_eq!((payload_proto, reserved), (59, 0));
+        assert_eq!((usize::from(units) + 1) * 8, octets.len());
+        let (from, to) = (home_address.unwrap_or(source), routing2.unwrap_or(destination));
+        assert_eq!(mga_node::wire::ipv6::checksum(&from, &to, 135, &octets), 0);
+        let (fixed, reserved) = layout(kind);
+        assert!(reserved.iter().all(|(at, bits)| octets[*at] & bits == 0), "{octets:?}");
+        kinds.insert(kind);
+        let mut at = fixed;
+        while at < octets.len() {
+            let alignment = match octets[at] {
+                0 => {
+                    at += 1;
+                    continue;
+                }
+                1 => (1, 0),
+                2 | 4 => (2, 0),
+                3 => (8, 6),
+                5 => (8, 2),
+                other => panic!("nobody sends option {other}"),
+            };
+            assert_eq!(at % alignment.0, alignment.1, "option {} at {at}", octets[at]);
+            options.insert(octets[at]);
+            at += 2 + usize::from(octets[at + 1]);
+        }
+        assert_eq!(at, octets.len(), "the options end with the message");
+    }
+    assert_eq!(kinds, (0..=7).collect());
+    assert!(options.is_superset(&(2..=5).collect()), "{options:?}");
 }

@@ -88,7 +88,7 @@ fn state(ar: &Ar, now: Instant) -> (&'static str, u16, u64) {
 }
 
 #[test]
-fn n016_n017_the_registration_has_the_form_that_both_reference_stacks_send() {
+fn n016_n017_n019_the_registration_has_the_form_that_both_reference_stacks_send() {
     let update = signal(&sent(&start(config()).actions())).expect("a Binding Update");
     assert_eq!((update.source, update.destination, update.home_address), (AR1, AGENT, Some(ANYCAST)));
     let message = update.update();
@@ -257,7 +257,7 @@ fn n040_an_unknown_status_below_128_is_success_and_a_grant_of_nothing_is_not() {
 }
 
 #[test]
-fn n035_n036_n023_n098_another_agent_is_tried_after_a_refusal_and_its_tunnel_is_used() {
+fn n035_n036_n023_n094_n096_n098_another_agent_is_tried_after_a_refusal_and_its_tunnel_is_used() {
     let second: Ipv6Addr = "2001:db8:0:1::3".parse().expect("an address");
     let mut config = config();
     config.anycast[0].agent = None;
@@ -392,6 +392,18 @@ fn optimised() -> (Ar, u16) {
     let mut ar = with_lifetime(1000);
     let (update, _) = Exchange::begin(&mut ar, at(1.0)).finish(&mut ar, at(1.0));
     (ar, update.update().sequence)
+}
+
+/// One of every Mobility Header that a responder sends to get to an optimised initiator.
+pub fn emitted() -> Vec<Signal> {
+    let mut emitted = asked(&sent(&start(config()).actions()));
+    let mut ar = with_lifetime(1000);
+    ar.observe(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+    let inits = sent(&ar.actions());
+    emitted.extend(asked(&inits));
+    let exchange = Exchange::read(&inits).expect("both test inits");
+    emitted.push(exchange.finish(&mut ar, at(1.0)).0);
+    emitted
 }
 
 fn view(ar: &Ar, now: Instant) -> Option<&'static str> {
@@ -590,6 +602,30 @@ fn n060_nobody_off_the_path_can_make_an_initiator_plain() {
 }
 
 #[test]
+fn n061_a_parameter_problem_about_the_option_ends_the_optimisation() {
+    let direct = with_home_address(AR1, AI2, Some(ANYCAST), 17, &[0; 8]);
+    let option = Packet::parse(&direct).expect("a packet").home_address.expect("an option").option_offset;
+    let option = u32::try_from(option).expect("a short packet");
+    for (pointer, code, expected) in
+        [(option, 2, "plain"), (option + 1, 2, "optimised"), (option, 0, "optimised")]
+    {
+        let (mut ar, _) = optimised();
+        assert_eq!(view(&ar, at(2.0)), Some("optimised"));
+        let message = Icmpv6Message::ParameterProblem { code, pointer, invoking: direct.clone() };
+        ar.handle_packet(at(2.0), &icmpv6(AI2, AR1, 64, message));
+        let done = ar.actions();
+        assert_eq!(view(&ar, at(2.0)), Some(expected), "{pointer} {code}");
+        let key = RuleKey::between(RuleKind::HomeAddressOut, ANYCAST, AI2);
+        assert_eq!(done.contains(&Action::RemoveRule(key)), expected == "plain");
+        if expected == "plain" {
+            assert!(done.iter().any(|action| matches!(action, Action::Report(_))), "it is logged");
+            ar.observe(at(3.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+            assert!(sent(&ar.actions()).is_empty(), "and left alone");
+        }
+    }
+}
+
+#[test]
 fn n064_an_error_about_an_unknown_peer_creates_nothing() {
     let mut ar = registered();
     ar.handle_packet(at(1.0), &not_spoken(&ping(ANYCAST, AI2)));
@@ -609,7 +645,7 @@ fn n069_a_tunnel_to_the_anycast_address_from_anyone_else_is_dropped_and_other_tu
 }
 
 #[test]
-fn n072_c072_c074_a_routing_header_for_another_address_is_silent_whatever_it_carries() {
+fn n072_c074_a_routing_header_for_another_address_is_silent_whatever_it_carries() {
     let mut ar = registered();
     for kind in [0, 5, 255] {
         let mut octets = vec![6, 3, kind, 0];
@@ -754,4 +790,28 @@ fn forged_sources_are_tested_at_a_bounded_rate_and_do_not_push_out_what_works() 
     }
     assert!(inits <= 2 * (64 + 20 * 10 + 1), "{inits} messages for 10 s of forged sources");
     assert!(ar.correspondents(at(12.0)).iter().any(|c| c.initiator == AI2 && c.state == "optimised"));
+}
+
+#[test]
+fn c073_a_malformed_type_2_routing_header_is_silent() {
+    let unknown = raw_mobility(AI2, ANYCAST, None, &[59, 0, 255, 0, 0, 0, 0, 0]);
+    let with = |protocol: u8, units: u8, segments_left: u8, packet: &[u8]| {
+        let mut payload = vec![protocol, units, 2, segments_left, 0, 0, 0, 0];
+        for _ in 0..units / 2 {
+            payload.extend_from_slice(&ANYCAST.octets());
+        }
+        payload.resize((usize::from(units) + 1) * 8, 0);
+        payload.extend_from_slice(&packet[40..]);
+        mga_node::wire::ipv6::packet(mga_node::wire::Ipv6Header::new(43, 64, AI2, AR1), &payload)
+    };
+    assert!(!registered().answers(at(1.0), &with(135, 2, 1, &unknown)).is_empty(), "a good one is read");
+    for (units, segments_left) in [(0, 1), (1, 1), (4, 1), (2, 2), (2, 255)] {
+        for (protocol, packet) in [(58, ping(AI2, ANYCAST)), (135, unknown.clone())] {
+            let mut ar = registered();
+            ar.handle_packet(at(1.0), &with(protocol, units, segments_left, &packet));
+            let done = ar.actions();
+            let acted = done.iter().any(|action| !matches!(action, Action::Report(_)));
+            assert!(!acted, "{units} {segments_left}: {done:?}");
+        }
+    }
 }

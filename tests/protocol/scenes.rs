@@ -238,7 +238,7 @@ fn is_kind(seen: &Seen, from: Ipv6Addr, kind: u8) -> bool {
 }
 
 #[test]
-fn a_lost_acknowledgement_is_made_up_for_by_the_next_update() {
+fn n006_a_lost_acknowledgement_is_made_up_for_by_the_next_update() {
     let (mut haa, mut ar1) = (haa(), responder(AR1, 200, 10));
     let mut network = Network::new(vec![(AGENT, &mut haa), (AR1, &mut ar1)]);
     let mut lost = 0;
@@ -255,7 +255,7 @@ fn a_lost_acknowledgement_is_made_up_for_by_the_next_update() {
 }
 
 #[test]
-fn a_lost_update_to_an_initiator_is_noticed_by_its_binding_error() {
+fn n080_a_lost_update_to_an_initiator_is_noticed_by_its_binding_error() {
     let (mut haa, mut ar2, mut ai2) = (haa(), responder(AR2, 100, 1000), ai(2));
     let mut network = Network::new(vec![(AGENT, &mut haa), (AR2, &mut ar2), (AI2, &mut ai2)]);
     network.run(seconds(1));
@@ -376,4 +376,23 @@ fn x015_x017_two_responders_with_40_seconds_take_turns_without_a_storm() {
         registrations.iter().filter(|(_, _, status)| *status == Some(0)).map(|(who, ..)| *who).collect();
     assert_eq!(accepted, BTreeSet::from([AR1, AR2]));
     assert!(network.ping(AI1, ANYCAST));
+}
+
+#[test]
+fn x012_after_the_agents_restart_a_responder_is_bound_again_within_its_lifetime() {
+    let (mut first, mut ar1) = (haa(), responder(AR1, 200, 10));
+    let mut network = Network::new(vec![(AGENT, &mut first), (AR1, &mut ar1)]);
+    network.run(seconds(30));
+    assert!(network.ping(AI1, ANYCAST));
+    drop(network);
+    let mut second = haa();
+    let mut network = Network::new(vec![(AGENT, &mut second), (AR1, &mut ar1)]);
+    network.now = at(31.0);
+    network.ping(AI1, ANYCAST);
+    assert!(!network.answered_by().contains(&AR1), "the new agent knows nobody");
+    network.run(seconds(40));
+    assert!(network.ping(AI1, ANYCAST));
+    assert_eq!(network.answered_by(), only(AR1));
+    let answers: Vec<_> = registrations(&network).into_iter().filter_map(|(_, _, status)| status).collect();
+    assert!(!answers.is_empty() && answers.iter().all(|status| *status == 0), "any number: {answers:?}");
 }

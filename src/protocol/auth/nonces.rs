@@ -129,4 +129,14 @@ mod tests {
         }
         assert!(ring.nonces.len() <= 9, "one nonce every 30 s, each kept 240 s: {}", ring.nonces.len());
     }
+
+    #[test]
+    fn c013_the_node_key_is_20_octets_of_the_random_source_and_not_printed() {
+        let mut octets = [0; 20];
+        SeededRandom::new(9).fill(&mut octets);
+        let ring = NonceRing::new(&mut SeededRandom::new(9));
+        assert_eq!(ring.node_key, octets);
+        assert_ne!(NonceRing::new(&mut SeededRandom::new(10)).node_key, octets);
+        assert_eq!(format!("{ring:?}"), "NonceRing { nonces: 0, .. }");
+    }
 }

@@ -77,3 +77,19 @@ pub fn authenticator_is_valid(
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with Python's `hmac` from Kcn 00..13, nonce 30..37 and 2001:db8:0:1::a.
+    #[test]
+    fn c009_c010_tokens_are_the_first_64_bits_with_0_for_home_and_1_for_care_of() {
+        let node_key: [u8; 20] = std::array::from_fn(|at| at as u8);
+        let nonce = [0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37];
+        let address = "2001:db8:0:1::a".parse().expect("an address");
+        let token = |kind| u64::from_be_bytes(keygen_token(&node_key, &address, &nonce, kind));
+        assert_eq!(token(TokenKind::Home), 0x7672_fb8f_ff4c_f31b);
+        assert_eq!(token(TokenKind::CareOf), 0x17ef_47b6_6bc1_7be8);
+    }
+}
