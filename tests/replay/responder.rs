@@ -1,10 +1,10 @@
-//! The responder in the place of KAME's `mnd` (RFC 3775 section 11), away from home.
+//! The responder in the place of KAME's `mnd` and of UMIP as mobile node (RFC 3775 section 11), away from home.
 //! It asks for an agent, registers with the recorded lifetime and first number, and moves when the recorded one did.
 //! Called by the one test of this program.
 
 use std::net::Ipv6Addr;
 
-use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ReverseTunnelEnd};
+use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ArPolicy, ReverseTunnelEnd};
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::random::SeededRandom;
 use mga_node::wire::Packet;
@@ -25,7 +25,7 @@ pub fn replay(judge: &mut Judge) {
     // The lifetime asked for in units of 4 seconds, and the first number of each life of the daemon. Where a life
     // ended, in seconds.
     let one_life: &[(f64, f64)] = &[];
-    let recordings: [(_, _, _, &[u16], _); 9] = [
+    let recordings: [(_, _, _, &[u16], _); 13] = [
         ("kame/kame-section5.1/ar1", AR1, 10, &[200], one_life),
         ("kame/kame-section5.1/ar2", AR2, 10, &[100], one_life),
         ("kame/kame-registration/ar1", AR1, 10, &[12275], one_life),
@@ -35,6 +35,12 @@ pub fn replay(judge: &mut Judge) {
         ("kame/kame-section5.3/ar1", AR1, 24, &[200, 46403], &[(16.3, 16.37)]),
         ("kame/kame-section5.3/ar2", AR2, 24, &[100], one_life),
         ("kame/kame-cn/ar1", AR1, 10, &[52150], one_life),
+        // UMIP refreshes in the last moments of a lifetime and ours in its middle, so that only what comes before
+        // the middle of the first is the same story.
+        ("umip/umip-section5.1-seq200-100/ar1", AR1, 5, &[200], &[(9.0, f64::MAX)]),
+        ("umip/umip-section5.1-seq200-100/ar2", AR2, 5, &[100], &[(9.0, f64::MAX)]),
+        ("umip/umip-ha-registration/ar1", AR1, 15, &[22496], &[(13.0, f64::MAX)]),
+        ("umip/umip-5.3/ar2", AR2, 15, &[43680], &[(28.0, f64::MAX)]),
     ];
     for (name, own, lifetime, firsts, gaps) in recordings {
         let recording = Recording::open(name, own);
@@ -54,10 +60,14 @@ pub fn replay(judge: &mut Judge) {
             let config = ArConfig {
                 care_of: own,
                 anycast: vec![anycast],
-                route_optimisation: true,
+                // UMIP was configured without it but for 5.3.
+                route_optimisation: name.starts_with("kame") || name.starts_with("umip/umip-5.3"),
                 reverse_tunnel_end: ReverseTunnelEnd::Agent,
             };
-            Ar::new(config, now, Box::new(SeededRandom::new(0x3775)))
+            // UMIP asked correspondents for acknowledgements, KAME did not.
+            let policy =
+                ArPolicy { acknowledged_optimisation: name.starts_with("umip"), ..ArPolicy::default() };
+            Ar::new(config, now, Box::new(SeededRandom::new(0x3775))).with_policy(policy)
         };
         let first_life = responder(instant(&recording, begin.at));
         let node = Replayer::new(first_life, &recording, &[own, ANYCAST, AR1_MOVED]);
