@@ -25,7 +25,7 @@ pub fn replay(judge: &mut Judge) {
     // The lifetime asked for in units of 4 seconds, and the first number of each life of the daemon. Where a life
     // ended, in seconds.
     let one_life: &[(f64, f64)] = &[];
-    let recordings: [(_, _, _, &[u16], _); 13] = [
+    let recordings: [(_, _, _, &[u16], _); 14] = [
         ("kame/kame-section5.1/ar1", AR1, 10, &[200], one_life),
         ("kame/kame-section5.1/ar2", AR2, 10, &[100], one_life),
         ("kame/kame-registration/ar1", AR1, 10, &[12275], one_life),
@@ -40,6 +40,7 @@ pub fn replay(judge: &mut Judge) {
         ("umip/umip-section5.1-seq200-100/ar1", AR1, 5, &[200], &[(9.0, f64::MAX)]),
         ("umip/umip-section5.1-seq200-100/ar2", AR2, 5, &[100], &[(9.0, f64::MAX)]),
         ("umip/umip-ha-registration/ar1", AR1, 15, &[22496], &[(13.0, f64::MAX)]),
+        ("umip/umip-5.3-both-optimized/ar2", AR2, 15, &[20118], &[(28.0, f64::MAX)]),
         ("umip/umip-5.3/ar2", AR2, 15, &[43680], &[(28.0, f64::MAX)]),
     ];
     for (name, own, lifetime, firsts, gaps) in recordings {
