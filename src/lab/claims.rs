@@ -561,7 +561,17 @@ fn through_agent<'a>(
     end: Duration,
 ) -> Judgement<'a> {
     let exchanges = in_time(observation, peer, begin, end);
-    if let Some(other) = exchanges.iter().find(|exchange| !exchange.went_through_agent(responder)) {
+    all_answered(&exchanges, peer, responder, |exchange| exchange.went_through_agent(responder))
+}
+
+/// All of these echo requests of `peer` went the right way to `responder` and back, and there are some.
+fn all_answered<'a>(
+    exchanges: &[Exchange<'a>],
+    peer: Node,
+    responder: Node,
+    right_way: impl Fn(&Exchange<'a>) -> bool,
+) -> Judgement<'a> {
+    if let Some(other) = exchanges.iter().find(|exchange| !right_way(exchange)) {
         return Err(Seen::new(took(other), passages(&other.packets)));
     }
     match exchanges.first() {
@@ -618,16 +628,7 @@ fn direct<'a>(
         return Err(Seen::new(words, [detour.passage]));
     }
     let exchanges = in_time(observation, peer, begin, end);
-    if let Some(other) = exchanges.iter().find(|exchange| !exchange.went_directly(responder)) {
-        return Err(Seen::new(took(other), passages(&other.packets)));
-    }
-    match exchanges.first() {
-        Some(first) => Ok(Seen::new(
-            format!("{} echo requests of {} answered by {}", exchanges.len(), peer.name(), responder.name()),
-            passages(&first.packets),
-        )),
-        None => Err(Seen::nothing(format!("no echo request of {} was captured in that time", peer.name()))),
-    }
+    all_answered(&exchanges, peer, responder, |exchange| exchange.went_directly(responder))
 }
 
 /// `peer` refused a HoTI and a CoTI of each of these responders, being a plain kernel.

@@ -16,9 +16,7 @@ use super::binding::sequence::is_newer;
 use super::clock::Instant;
 use super::counters::Counters;
 use super::haa::BindingView;
-use super::input::{
-    self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, Refusal, is_routable_unicast, mobility_packet,
-};
+use super::input::{self, AnswerLimits, Refusal, is_routable_unicast, mobility_packet};
 use super::limits::{MAX_NONCE_LIFETIME, MAX_RR_BINDING_LIFETIME};
 use super::random::Random;
 use super::report::Report;
@@ -165,11 +163,7 @@ impl Ai {
             return;
         };
         if packet.duplicate_home_address {
-            self.refuse(
-                &packet,
-                Refusal::silent("home-address.twice", "two home address options", "RFC 3775 6.3"),
-            );
-            return;
+            return self.refuse(&packet, Refusal::doubled_home_address());
         }
         if !self.policy.route_optimisation && self.refuse_as_plain_host(now, &packet) {
             return;
@@ -177,12 +171,7 @@ impl Ai {
         match packet.upper.protocol {
             next_header::MOBILITY => self.handle_mobility(now, &packet),
             _ if packet.home_address.is_some() => {
-                let refusal = Refusal {
-                    answer: self.limits.binding_error(now, &packet, BINDING_ERROR_UNKNOWN_HOME_ADDRESS),
-                    counter: "home-address.unbound",
-                    reason: "a home address option without a binding",
-                    clause: "RFC 3775 9.3.1",
-                };
+                let refusal = self.limits.unbound_home_address(now, &packet);
                 self.refuse(&packet, refusal);
             }
             next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
@@ -340,7 +329,7 @@ impl Ai {
         let mut care_of = source;
         let mut alternates = 0;
         let mut indices = None;
-        for option in seal::options(header) {
+        for option in header.message.options() {
             match option {
                 MobilityOption::AlternateCareOfAddress(address) => {
                     care_of = *address;
@@ -383,7 +372,7 @@ impl Ai {
         if home_registration {
             return dropped("a home registration with Nonce Indices", "RFC 3775 9.5.1");
         }
-        if !matches!(seal::options(header).last(), Some(MobilityOption::BindingAuthorizationData(_))) {
+        if !matches!(header.message.options().last(), Some(MobilityOption::BindingAuthorizationData(_))) {
             return dropped("no Binding Authorization Data as the last option", "RFC 3775 9.5.1");
         }
         let deletes = update.lifetime == Lifetime::ZERO || care_of == home_address;

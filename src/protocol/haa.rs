@@ -17,10 +17,7 @@ use super::counters::Counters;
 use super::home_agents::{HomeAgentView, HomeAgents, Learned};
 use super::home_link;
 use super::home_prefixes::HomePrefixes;
-use super::input::{
-    self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, Refusal, TunnelQuoted, is_routable_unicast,
-    is_unicast,
-};
+use super::input::{self, AnswerLimits, Refusal, TunnelQuoted, is_routable_unicast, is_unicast};
 use super::limits::{DUPLICATE_ADDRESS_WAIT, HOP_LIMIT, NEIGHBOR_DISCOVERY_HOP_LIMIT};
 use super::prefix_discovery::{self, AdvertisementWindow, PrefixDiscovery};
 use super::report::Report;
@@ -233,11 +230,7 @@ impl Haa {
             return;
         };
         if packet.duplicate_home_address {
-            self.refuse(
-                &packet,
-                Refusal::silent("home-address.twice", "two home address options", "RFC 3775 6.3"),
-            );
-            return;
+            return self.refuse(&packet, Refusal::doubled_home_address());
         }
         if self.link_locals.contains_key(&packet.header.destination) && !is_neighbor_discovery(&packet) {
             return self.refuse_link_local(now, &packet);
@@ -383,7 +376,7 @@ impl Haa {
         let home_address = packet.final_source();
         let mut care_of = source;
         let mut alternates = 0;
-        for option in super::auth::seal::options(header) {
+        for option in header.message.options() {
             match option {
                 MobilityOption::AlternateCareOfAddress(address) => {
                     care_of = *address;
@@ -961,12 +954,7 @@ impl Haa {
 
     /// A home address option without a matching binding (RFC 3775 9.3.1).
     fn refuse_home_address(&mut self, now: Instant, packet: &Packet<'_>) {
-        let refusal = Refusal {
-            answer: self.limits.binding_error(now, packet, BINDING_ERROR_UNKNOWN_HOME_ADDRESS),
-            counter: "home-address.unbound",
-            reason: "a home address option without a binding",
-            clause: "RFC 3775 9.3.1",
-        };
+        let refusal = self.limits.unbound_home_address(now, packet);
         self.refuse(packet, refusal);
     }
 

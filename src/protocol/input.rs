@@ -13,11 +13,6 @@ use crate::wire::icmpv6::{ErrorReason, error_packet};
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
 use crate::wire::mobility::{self, BindingError, Message, MobilityHeader, checksum_is_valid, minimum_length};
 
-/// RFC 3775 6.1.9: a home address option without a binding.
-pub const BINDING_ERROR_UNKNOWN_HOME_ADDRESS: u8 = 1;
-/// RFC 3775 6.1.9: an unrecognised Mobility Header type.
-pub const BINDING_ERROR_UNKNOWN_TYPE: u8 = 2;
-
 /// Why a Mobility Header went no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -30,6 +25,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// RFC 3775 6.3: a packet carries at most one home address option.
+    pub fn doubled_home_address() -> Self {
+        Self::silent("home-address.twice", "two home address options", "RFC 3775 6.3")
+    }
+
     /// A refusal that is not answered.
     pub fn silent(counter: &'static str, reason: &'static str, clause: &'static str) -> Self {
         Self { answer: None, counter, reason, clause }
@@ -59,6 +59,16 @@ impl AnswerLimits {
         }
         let answer = error_packet(&packet.header.destination, packet.bytes, error)?;
         self.icmp_errors.take(now).then_some(answer)
+    }
+
+    /// What a home address option without a matching binding gets (RFC 3775 9.3.1).
+    pub fn unbound_home_address(&mut self, now: Instant, packet: &Packet<'_>) -> Refusal {
+        Refusal {
+            answer: self.binding_error(now, packet, BindingError::UNKNOWN_BINDING),
+            counter: "home-address.unbound",
+            reason: "a home address option without a binding",
+            clause: "RFC 3775 9.3.1",
+        }
     }
 
     /// A Binding Error about `packet` (RFC 3775 9.3.3): to its IPv6 source, which is the care-of address, with the
@@ -112,7 +122,7 @@ pub fn receive(
     }
     if kind > mobility::kind::BINDING_ERROR {
         return Err(Refusal {
-            answer: limits.binding_error(now, packet, BINDING_ERROR_UNKNOWN_TYPE),
+            answer: limits.binding_error(now, packet, BindingError::UNRECOGNIZED_KIND),
             counter: "mobility.unknown-type",
             reason: "the Mobility Header type is unknown",
             clause: "RFC 3775 9.2",

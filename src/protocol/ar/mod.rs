@@ -18,14 +18,10 @@ use ipnet::Ipv6Net;
 use serde::Serialize;
 
 use super::action::{Action, Observation, Rule, RuleKey, RuleKind};
-use super::auth::seal;
 use super::clock::Instant;
 use super::counters::Counters;
 use super::home_link::{discovery_request, home_agents_anycast};
-use super::input::{
-    self, AnswerLimits, BINDING_ERROR_UNKNOWN_HOME_ADDRESS, BINDING_ERROR_UNKNOWN_TYPE, Refusal,
-    mobility_packet,
-};
+use super::input::{self, AnswerLimits, Refusal, mobility_packet};
 use super::limits::HOP_LIMIT;
 use super::pace::Pace;
 use super::random::Random;
@@ -37,8 +33,8 @@ use crate::wire::destination_options::home_address_header;
 use crate::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message, error_packet, kind};
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
 use crate::wire::mobility::{
-    BindingAcknowledgement, BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Status,
-    TestInit, UpdateFlags, align,
+    BindingAcknowledgement, BindingError, BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption,
+    Status, TestInit, UpdateFlags, align,
 };
 use crate::wire::rewrite::strip_home_address;
 use crate::wire::tunnel::{encapsulate, relay_error};
@@ -808,12 +804,12 @@ impl Ar {
                 self.counters.count("binding-error.received");
                 let key = (error.home_address, sender);
                 match error.status {
-                    BINDING_ERROR_UNKNOWN_HOME_ADDRESS => {
+                    BindingError::UNKNOWN_BINDING => {
                         self.step_correspondent(now, key, |correspondent, _, _| {
                             correspondent.binding_unknown(now)
                         });
                     }
-                    BINDING_ERROR_UNKNOWN_TYPE => self.mark_plain(
+                    BindingError::UNRECOGNIZED_KIND => self.mark_plain(
                         now,
                         sender,
                         |correspondent| correspondent.expects_answer(now),
@@ -850,7 +846,7 @@ impl Ar {
             return self.refuse(packet, Refusal::silent("binding-acknowledgement.dropped", reason, clause));
         }
         if self.registrations.get(&anycast).and_then(|registration| registration.agent) == Some(sender) {
-            let refresh_advice = seal::options(header).iter().find_map(|option| match option {
+            let refresh_advice = header.message.options().iter().find_map(|option| match option {
                 MobilityOption::BindingRefreshAdvice(interval) => Some(*interval),
                 _ => None,
             });

@@ -30,23 +30,10 @@ pub fn seal(header: &mut MobilityHeader, key: SealKey<'_>) {
 
 /// True when `bytes`, one whole Mobility Header that parsed as `header`, ends with the authenticator of `key`.
 pub fn is_sealed_by(header: &MobilityHeader, bytes: &[u8], key: SealKey<'_>) -> bool {
-    let Some(MobilityOption::BindingAuthorizationData(received)) = options(header).last() else {
+    let Some(MobilityOption::BindingAuthorizationData(received)) = header.message.options().last() else {
         return false;
     };
     authenticator_is_valid(key.binding_management_key, &key.care_of, &key.correspondent, bytes, received)
-}
-
-/// The mobility options of a message; empty for an unknown one.
-pub fn options(header: &MobilityHeader) -> &[MobilityOption] {
-    match &header.message {
-        Message::BindingRefreshRequest(message) => &message.options,
-        Message::HomeTestInit(message) | Message::CareOfTestInit(message) => &message.options,
-        Message::HomeTest(message) | Message::CareOfTest(message) => &message.options,
-        Message::BindingUpdate(message) => &message.options,
-        Message::BindingAcknowledgement(message) => &message.options,
-        Message::BindingError(message) => &message.options,
-        Message::Unknown { .. } => &[],
-    }
 }
 
 fn options_mut(header: &mut MobilityHeader) -> Option<&mut Vec<MobilityOption>> {
