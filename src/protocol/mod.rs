@@ -23,3 +23,4 @@ pub mod random;
 pub mod rate_limit;
 pub mod report;
 pub mod router_advertisement;
+pub mod select;
