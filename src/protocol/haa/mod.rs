@@ -1,0 +1,264 @@
+//! The home anycast agent (thesis 4.2; Mobile IPv6's home agent, RFC 3775 section 10): accepts and refuses Binding
+//! Updates, keeps the anycast binding cache, draws packets for the anycast address to itself and has them tunnelled
+//! to the bound responder. Basic model: the last Binding Update wins. Driven by `daemon`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv6Addr;
+
+use super::action::{Action, Observation};
+use super::binding::cache::{Binding, BindingCache};
+use super::clock::Instant;
+use super::counters::Counters;
+use super::home_agents::{HomeAgentView, HomeAgents};
+use super::home_link;
+use super::home_prefixes::HomePrefixes;
+use super::input::{self, AnswerLimits, Refusal};
+use super::prefix_discovery::PrefixDiscovery;
+use super::report::Report;
+use super::router_advertisement::RouterAdvertisement;
+use crate::wire::chain::Packet;
+use crate::wire::icmpv6::{Icmpv6, Icmpv6Message};
+use crate::wire::ipv6::next_header;
+use crate::wire::mobility::{Lifetime, Message};
+use detection::Pending;
+use discovery::is_prefix_solicitation;
+use interception::is_neighbor_discovery;
+
+mod config;
+mod detection;
+mod discovery;
+mod interception;
+mod refusal;
+mod registration;
+mod view;
+
+pub use config::{HaaCommand, HaaConfig, HomeLinkConfig};
+pub use view::BindingView;
+
+/// The home anycast agent.
+#[derive(Debug)]
+pub struct Haa {
+    config: HaaConfig,
+    refresh_advice: Option<Lifetime>,
+    home_agents: HomeAgents,
+    prefixes: HomePrefixes,
+    prefix_discovery: Option<PrefixDiscovery>,
+    /// The link-local address that is defended with an anycast address (the L flag, RFC 3775 10.3.1).
+    defended: BTreeMap<Ipv6Addr, Ipv6Addr>,
+    /// The same link-local addresses, and for how many anycast addresses each is.
+    link_locals: BTreeMap<Ipv6Addr, usize>,
+    cache: BindingCache,
+    pending: BTreeMap<Ipv6Addr, Pending>,
+    /// When the probes of `pending` end, in order.
+    probes: BTreeSet<(Instant, Ipv6Addr)>,
+    limits: AnswerLimits,
+    counters: Counters,
+    actions: VecDeque<Action>,
+}
+
+impl Haa {
+    /// An agent without bindings. Its first actions attract the home agents' anycast addresses (RFC 3775 10.5).
+    pub fn new(config: HaaConfig) -> Self {
+        Self::on_home_link(config, HomeLinkConfig::default())
+    }
+
+    /// Like [`Haa::new`], with a place among the agents and prefixes of the home link.
+    pub fn on_home_link(config: HaaConfig, home_link: HomeLinkConfig) -> Self {
+        let actions = config
+            .home_prefixes
+            .iter()
+            .map(|prefix| Action::CaptureAddress(home_link::home_agents_anycast(prefix)))
+            .collect();
+        let cache = BindingCache::new(config.max_bindings);
+        Self {
+            refresh_advice: home_link.refresh_advice,
+            home_agents: HomeAgents::new(config.agent, home_link.preference, home_link.seed),
+            prefixes: HomePrefixes::new(&config.home_prefixes),
+            prefix_discovery: home_link
+                .prefix_advertisements
+                .map(|window| PrefixDiscovery::new(window, home_link.seed)),
+            defended: BTreeMap::new(),
+            link_locals: BTreeMap::new(),
+            config,
+            cache,
+            pending: BTreeMap::new(),
+            probes: BTreeSet::new(),
+            limits: AnswerLimits::default(),
+            counters: Counters::default(),
+            actions,
+        }
+    }
+
+    /// A packet for the agent that no forwarding rule took. Nothing it contains can make this fail.
+    pub fn handle_packet(&mut self, now: Instant, bytes: &[u8]) {
+        let Ok(packet) = Packet::parse(bytes) else {
+            self.counters.count("packet.malformed");
+            return;
+        };
+        if packet.duplicate_home_address {
+            return self.refuse(&packet, Refusal::doubled_home_address());
+        }
+        if self.link_locals.contains_key(&packet.header.destination) && !is_neighbor_discovery(&packet) {
+            return self.refuse_link_local(now, &packet);
+        }
+        match packet.upper.protocol {
+            next_header::MOBILITY => self.handle_mobility(now, &packet),
+            next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
+            next_header::ICMPV6 if self.is_from_bound(&packet) && is_prefix_solicitation(&packet) => {
+                self.handle_icmpv6(now, &packet);
+            }
+            next_header::IPV6 => self.refuse_tunnel(now, &packet),
+            _ if packet.home_address.is_some() => self.refuse_home_address(now, &packet),
+            _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
+        }
+    }
+
+    /// What the data path noticed; an agent of the basic model needs none of it.
+    pub fn handle_observation(&mut self, _now: Instant, _observation: Observation) {}
+
+    /// Lets time pass: ends lifetimes, finishes duplicate address detection.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(binding) = self.cache.take_expired(now) {
+            self.counters.count("binding.expired");
+            let report =
+                Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
+            self.withdraw(&binding);
+            self.report(report.because("no refresh arrived within its lifetime", "RFC 3775 9.6"));
+        }
+        while let Some((_, anycast)) = self.probes.first().copied().filter(|(until, _)| *until <= now) {
+            if let Some(pending) = self.take_pending(&anycast) {
+                self.accept(now, pending.binding, pending.answered);
+            }
+        }
+        for router in self.home_agents.expire(now) {
+            self.report(
+                Report::info("home-agent-lost")
+                    .peer(router)
+                    .because("it advertised itself no longer", "RFC 3775 10.5.1"),
+            );
+        }
+        if self.prefixes.expire(now) {
+            self.end_bindings_without_prefix(now);
+        }
+        self.advertise_prefixes(now);
+    }
+
+    /// Carries out an operator's command.
+    pub fn handle_command(&mut self, _now: Instant, command: &HaaCommand) {
+        let only = match command {
+            HaaCommand::Deregister(anycast) => *anycast,
+            HaaCommand::Shutdown => None,
+        };
+        let pending: Vec<_> = self.pending.keys().copied().collect();
+        for anycast in pending.into_iter().filter(|anycast| only.is_none_or(|only| only == *anycast)) {
+            self.take_pending(&anycast);
+        }
+        for binding in self.cache.take(only) {
+            self.withdraw(&binding);
+            let report =
+                Report::info("binding-removed").anycast(binding.home_address).care_of(binding.care_of);
+            self.report(report.because("the operator asked for it", ""));
+        }
+        if *command == HaaCommand::Shutdown {
+            let prefixes = self.config.home_prefixes.iter();
+            let addresses: Vec<_> = prefixes.map(home_link::home_agents_anycast).collect();
+            self.actions.extend(addresses.into_iter().map(Action::ReleaseAddress));
+        }
+    }
+
+    /// The next thing to be done, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When `handle_timeout` must be called, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
+        let probe = self.probes.first().map(|(until, _)| (*until, "duplicate address detection"));
+        let agent = self.home_agents.next_expiry().map(|at| (at, "home agent lifetime"));
+        let prefix = self.prefixes.next_expiry().map(|at| (at, "prefix lifetime"));
+        let due = self.prefix_discovery.as_ref().and_then(PrefixDiscovery::next_due);
+        let advertisement = due.map(|at| (at, "mobile prefix advertisement"));
+        [expiry, probe, agent, prefix, advertisement].into_iter().flatten().min()
+    }
+
+    /// The home agents list, this agent first.
+    pub fn home_agents(&self, now: Instant) -> Vec<HomeAgentView> {
+        self.home_agents.views(now)
+    }
+
+    /// The anycast binding cache.
+    pub fn bindings(&self, now: Instant) -> Vec<BindingView> {
+        self.cache.iter().map(|binding| BindingView::of(binding, now)).collect()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Stores `binding` without any message or action: for benchmarks and simulations that need a full cache.
+    pub fn preload(&mut self, binding: Binding) {
+        self.cache.insert(binding);
+    }
+
+    fn handle_mobility(&mut self, now: Instant, packet: &Packet<'_>) {
+        let header = match input::receive(now, packet, &mut self.limits) {
+            Ok(header) => header,
+            Err(refusal) => return self.refuse(packet, refusal),
+        };
+        match &header.message {
+            Message::BindingUpdate(update) => {
+                self.counters.count("binding-update.received");
+                match self.check_update(packet, &header, update) {
+                    Ok(update) => self.handle_update(now, update),
+                    Err(refusal) => self.refuse(packet, refusal),
+                }
+            }
+            _ => self.counters.count("mobility.not-for-an-agent"),
+        }
+    }
+
+    fn handle_icmpv6(&mut self, now: Instant, packet: &Packet<'_>) {
+        let Ok(received) = Icmpv6::parse(packet.payload()) else {
+            self.counters.count("icmpv6.malformed");
+            return;
+        };
+        let checked = crate::wire::ipv6::checksum(
+            &packet.final_source(),
+            &packet.header.destination,
+            next_header::ICMPV6,
+            packet.payload(),
+        );
+        if checked != 0 {
+            self.counters.count("icmpv6.bad-checksum");
+            return;
+        }
+        match received.message {
+            Icmpv6Message::HomeAgentDiscoveryRequest { code: 0, identifier, .. } => {
+                self.answer_discovery(packet, identifier);
+            }
+            Icmpv6Message::MobilePrefixSolicitation { code: 0, identifier, .. } => {
+                self.answer_prefix_solicitation(now, packet, identifier);
+            }
+            Icmpv6Message::RouterAdvertisement { .. } => {
+                match RouterAdvertisement::of(packet, &received.message) {
+                    Some(heard) => self.learn(now, &heard),
+                    None => self.counters.count("router-advertisement.invalid"),
+                }
+            }
+            Icmpv6Message::NeighborAdvertisement { .. } | Icmpv6Message::NeighborSolicitation { .. } => {
+                self.handle_neighbor_discovery(now, packet, &received.message);
+            }
+            Icmpv6Message::DestinationUnreachable { .. }
+            | Icmpv6Message::PacketTooBig { .. }
+            | Icmpv6Message::TimeExceeded { .. }
+            | Icmpv6Message::ParameterProblem { .. } => self.relay(now, packet),
+            _ => self.counters.count("icmpv6.ignored"),
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.actions.push_back(Action::Report(report));
+    }
+}
