@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{IDLE, update_packet};
+use super::IDLE;
+use super::update::update_packet;
 use crate::protocol::auth::seal::{SealKey, is_sealed_by, seal};
 use crate::protocol::auth::tokens::binding_management_key;
 use crate::protocol::binding::sequence::{after_out_of_window, is_newer};

@@ -4,7 +4,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Ar, Outcome};
+use super::Ar;
+use super::registration::Outcome;
 use crate::protocol::action::Action;
 use crate::protocol::clock::Instant;
 use crate::protocol::home_link::{

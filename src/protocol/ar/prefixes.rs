@@ -7,12 +7,18 @@ use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
+use super::Ar;
+use super::registration::Registration;
+use crate::protocol::action::Action;
 use crate::protocol::clock::Instant;
 use crate::protocol::limits::{HOP_LIMIT, MAX_BINDACK_TIMEOUT};
 use crate::protocol::random::Random;
+use crate::protocol::report::Report;
+use crate::wire::chain::Packet;
 use crate::wire::destination_options::home_address_header;
-use crate::wire::icmpv6::{Icmpv6, Icmpv6Message, NeighborOption};
+use crate::wire::icmpv6::{Icmpv6, Icmpv6Message, NeighborOption, kind};
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
+use crate::wire::mobility::Lifetime;
 
 /// RFC 3775 section 12: first wait for a Mobile Prefix Advertisement; doubled every time (11.8).
 const INITIAL_SOLICIT_TIMER: Duration = Duration::from_secs(3);
@@ -135,4 +141,100 @@ pub fn advertised(options: &[NeighborOption]) -> Vec<Advertised> {
 pub fn with_same_identifier(address: &Ipv6Addr, prefix: &Ipv6Net) -> Ipv6Addr {
     let identifier = u128::from(*address) & u128::from(prefix.hostmask());
     Ipv6Addr::from(u128::from(prefix.network()) | identifier)
+}
+
+impl Ar {
+    pub(super) fn solicit_prefixes(&mut self, now: Instant, anycast: Ipv6Addr) {
+        let prefix = self.prefixes.entry(anycast).or_default();
+        if let Some(identifier) = prefix.solicit(now, self.random.as_mut()) {
+            self.send_prefix_solicitation(anycast, identifier);
+        }
+    }
+
+    pub(super) fn send_prefix_solicitation(&mut self, anycast: Ipv6Addr, identifier: u16) {
+        let Some(agent) = self.registrations.get(&anycast).and_then(Registration::bound_at) else { return };
+        self.counters.count("mobile-prefix-solicitation.sent");
+        let packet = solicitation(&self.config.care_of, &agent, &anycast, identifier);
+        self.actions.push_back(Action::Send(packet));
+    }
+
+    pub(super) fn prefix_timeouts(&mut self, now: Instant) {
+        let random = self.random.as_mut();
+        let due: Vec<_> = self
+            .prefixes
+            .iter_mut()
+            .filter_map(|(anycast, prefix)| Some((*anycast, prefix.timeout(now, random)?)))
+            .collect();
+        for (anycast, identifier) in due {
+            self.send_prefix_solicitation(anycast, identifier);
+        }
+    }
+
+    pub(super) fn stop_prefix(&mut self, anycast: Ipv6Addr) {
+        if let Some(prefix) = self.prefixes.get_mut(&anycast) {
+            prefix.stop();
+        }
+    }
+
+    /// No lifetime is asked for that outlives the home prefix (RFC 3775 11.7.1), except that the shortest one is.
+    pub(super) fn within_prefix(&self, now: Instant, anycast: Ipv6Addr, lifetime: Lifetime) -> Lifetime {
+        let Some(valid) = self.prefixes.get(&anycast).and_then(|prefix| prefix.valid_for(now)) else {
+            return lifetime;
+        };
+        let valid = Lifetime::from_seconds(u32::try_from(valid.as_secs()).unwrap_or(u32::MAX));
+        lifetime.min(valid.max(Lifetime(1)))
+    }
+
+    /// A Mobile Prefix Advertisement (RFC 3775 11.4.3); false when the packet is none.
+    pub(super) fn handle_prefixes(&mut self, now: Instant, packet: &Packet<'_>) -> bool {
+        let payload = packet.payload();
+        if payload.first() != Some(&kind::MOBILE_PREFIX_ADVERTISEMENT) {
+            return false;
+        }
+        self.counters.count("mobile-prefix-advertisement.received");
+        let anycast = packet.final_destination();
+        let sum = ipv6::checksum(&packet.header.source, &anycast, next_header::ICMPV6, payload);
+        let agent = self.registrations.get(&anycast).and_then(Registration::bound_at);
+        let message = Icmpv6::parse(payload).ok().filter(|_| sum == 0).map(|received| received.message);
+        let Some(Icmpv6Message::MobilePrefixAdvertisement { identifier, options, .. }) =
+            message.filter(|_| agent == Some(packet.header.source))
+        else {
+            self.counters.count("mobile-prefix-advertisement.refused");
+            return true;
+        };
+        if !self.prefixes.entry(anycast).or_default().is_answer(identifier) {
+            // Not asked for: its content is not believed, but a reason to ask.
+            self.solicit_prefixes(now, anycast);
+            return true;
+        }
+        for Advertised { prefix, valid, preferred } in advertised(&options) {
+            if prefix.contains(&anycast) {
+                self.learn_prefix(now, anycast, valid, preferred);
+            } else if valid > 0 {
+                // Which anycast addresses a responder serves is its operator's decision.
+                let formed = with_same_identifier(&anycast, &prefix);
+                let report = Report::info("home-prefix-new").anycast(formed).peer(packet.header.source);
+                let reason = "the home link has another prefix; the address would be this one";
+                self.report(report.lifetime(valid).because(reason, "RFC 3775 11.4.3"));
+            }
+        }
+        true
+    }
+
+    pub(super) fn learn_prefix(&mut self, now: Instant, anycast: Ipv6Addr, valid: u32, preferred: u32) {
+        let known = self.prefixes.entry(anycast).or_default();
+        known.learn(now, valid, preferred);
+        let left = known.valid_for(now);
+        self.report(Report::debug("home-prefix").anycast(anycast).lifetime(valid));
+        let Some(left) = left else { return };
+        let until = now + left;
+        if let Some(registration) = self.registrations.get_mut(&anycast) {
+            registration.limit(now, until);
+        }
+        for key in self.correspondents_of(anycast) {
+            self.step_correspondent(now, key, |correspondent, random, pace| {
+                correspondent.limit(now, until, random, pace)
+            });
+        }
+    }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{AnycastConfig, asks_for_another_agent};
+use super::AnycastConfig;
 use crate::protocol::binding::sequence::{after_out_of_window, is_newer};
 use crate::protocol::clock::Instant;
+use crate::protocol::input::is_routable_unicast;
 use crate::protocol::limits::{
     DHAAD_RETRIES, INITIAL_BINDACK_TIMEOUT, INITIAL_BINDACK_TIMEOUT_FIRST_REGISTRATION,
     INITIAL_DHAAD_TIMEOUT, MAX_BINDACK_TIMEOUT,
@@ -307,7 +308,7 @@ impl Registration {
         if self.state != State::Discovering {
             return Outcome::Nothing;
         }
-        self.candidates = agents.iter().copied().filter(super::input::is_routable_unicast).collect();
+        self.candidates = agents.iter().copied().filter(is_routable_unicast).collect();
         if self.candidates.is_empty() {
             // An empty list is no answer; the running back-off asks again.
             return Outcome::Nothing;
@@ -621,4 +622,12 @@ impl Registration {
         self.leaving = false;
         Outcome::Ended { agent: self.agent, reason }
     }
+}
+
+/// True when a status tells the responder to try another agent (RFC 3775 11.7.3).
+fn asks_for_another_agent(status: Status) -> bool {
+    matches!(
+        status,
+        Status::HOME_REGISTRATION_NOT_SUPPORTED | Status::NOT_HOME_SUBNET | Status::NOT_HOME_AGENT
+    )
 }

@@ -1,0 +1,159 @@
+//! A responder and its agents (RFC 3775 11.4.1, 11.7.1, 11.7.3): carries out what the machine of a registration asks
+//! for, and leaves in order, initiators first. Called by the responder.
+
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+
+use super::home::HomeStay;
+use super::registration::{Outcome, Registration};
+use super::update::home_update;
+use super::{Ar, CorrespondentKey, ReverseTunnelEnd};
+use crate::protocol::action::{Action, Rule, RuleKey, RuleKind};
+use crate::protocol::clock::Instant;
+use crate::protocol::home_link::{discovery_request, home_agents_anycast};
+use crate::protocol::pace::Pace;
+use crate::protocol::random::Random;
+use crate::protocol::report::Report;
+
+impl Ar {
+    /// Runs one step of a registration and carries out what it asks for.
+    pub(super) fn step_registration(
+        &mut self,
+        now: Instant,
+        anycast: Ipv6Addr,
+        step: impl FnOnce(&mut Registration, &mut dyn Random, &mut Pace) -> Outcome,
+    ) {
+        let Some(registration) = self.registrations.get_mut(&anycast) else { return };
+        let outcome = step(registration, self.random.as_mut(), &mut self.pace);
+        let care_of = self.config.care_of;
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Discover { identifier } => {
+                if let Ok(prefix) = Ipv6Net::new(anycast, registration.config.home_prefix_length) {
+                    self.counters.count("dhaad.asked");
+                    let request = discovery_request(&care_of, &home_agents_anycast(&prefix), identifier);
+                    self.actions.push_back(Action::Send(request));
+                }
+            }
+            Outcome::Update { agent, sequence, lifetime } => {
+                self.counters.count("binding-update.sent");
+                let lifetime = self.within_prefix(now, anycast, lifetime);
+                let homeward = self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement);
+                let care_of = if homeward { anycast } else { care_of };
+                self.actions
+                    .push_back(Action::Send(home_update(&care_of, &agent, &anycast, sequence, lifetime)));
+                let report =
+                    Report::debug("binding-update-sent").anycast(anycast).care_of(care_of).peer(agent);
+                self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
+            }
+            Outcome::Bound { agent, sequence, lifetime, first } => {
+                let end = match self.config.reverse_tunnel_end {
+                    ReverseTunnelEnd::Agent => agent,
+                    ReverseTunnelEnd::Anycast => anycast,
+                };
+                let before = self
+                    .registrations
+                    .get_mut(&anycast)
+                    .and_then(|registration| registration.bound_care_of.replace(care_of));
+                let moved = before.is_some_and(|before| before != care_of);
+                for rule in [
+                    Rule::ReverseTunnelIn { anycast, care_of, agent },
+                    Rule::RoutingHeaderIn { anycast, care_of },
+                    Rule::ReverseTunnelOut { anycast, care_of, agent: end },
+                ] {
+                    if first || moved {
+                        self.actions.push_back(Action::InstallRule(rule));
+                    }
+                }
+                let report =
+                    if first || moved { Report::info("registered") } else { Report::debug("refreshed") };
+                let report = report.anycast(anycast).care_of(care_of).peer(agent);
+                self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
+                self.renew_correspondents(now, anycast);
+            }
+            Outcome::Home { agent } => {
+                self.remove_rules(anycast);
+                self.stop_prefix(anycast);
+                let mut report = Report::info("deregistered").anycast(anycast);
+                report.peer = agent;
+                self.report(report.because("the responder is at home", "RFC 3775 11.5.4"));
+                self.settle(now, anycast);
+            }
+            Outcome::Lost { agent, status, reason, clause } => {
+                self.abandon_correspondents(now, anycast);
+                self.remove_rules(anycast);
+                self.stop_prefix(anycast);
+                let mut report = Report::warning("registration-lost").anycast(anycast).care_of(care_of);
+                report.peer = agent;
+                report.status = status.map(|status| status.0);
+                self.report(report.because(reason, clause));
+            }
+            Outcome::Ended { agent, reason } => {
+                self.abandon_correspondents(now, anycast);
+                self.remove_rules(anycast);
+                self.stop_prefix(anycast);
+                if self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement) {
+                    // Another responder holds the anycast address: it stays the agent's on the home link.
+                    self.leave_home(anycast);
+                }
+                let mut report = Report::info("deregistered").anycast(anycast).care_of(care_of);
+                report.peer = agent;
+                self.report(report.because(reason, "RFC 3775 11.7.1"));
+            }
+        }
+    }
+
+    /// Without a home registration no initiator may be bound either (RFC 3775 11.7.2), and no rule may stay.
+    pub(super) fn abandon_correspondents(&mut self, now: Instant, anycast: Ipv6Addr) {
+        for key in self.correspondents_of(anycast) {
+            self.step_correspondent(now, key, |correspondent, _, pace| correspondent.abandon(now, pace));
+        }
+    }
+
+    pub(super) fn correspondents_of(&self, anycast: Ipv6Addr) -> Vec<CorrespondentKey> {
+        let all = (anycast, Ipv6Addr::UNSPECIFIED)..=(anycast, Ipv6Addr::from(u128::MAX));
+        self.correspondents.range(all).map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn remove_rules(&mut self, anycast: Ipv6Addr) {
+        for kind in [RuleKind::ReverseTunnelOut, RuleKind::ReverseTunnelIn, RuleKind::RoutingHeaderIn] {
+            self.actions.push_back(Action::RemoveRule(RuleKey::of(kind, anycast)));
+        }
+    }
+
+    /// Ends the service for `anycast`: initiators first, because their home test needs the tunnel.
+    pub(super) fn leave(&mut self, now: Instant, anycast: Ipv6Addr) {
+        for key in self.correspondents_of(anycast) {
+            self.step_correspondent(now, key, |correspondent, random, pace| {
+                correspondent.delete(now, random, pace)
+            });
+        }
+        if let Some(registration) = self.registrations.get_mut(&anycast) {
+            registration.leaving = true;
+        }
+        self.continue_leaving(now);
+    }
+
+    /// After initiators are done with, the agents; after the deadline of a shutdown, without waiting any longer.
+    pub(super) fn continue_leaving(&mut self, now: Instant) {
+        let late = self.shutdown_deadline.is_some_and(|deadline| deadline <= now);
+        if !late && !self.registrations.values().any(|registration| registration.leaving) {
+            return;
+        }
+        for anycast in self.selected(None) {
+            if late {
+                self.abandon_correspondents(now, anycast);
+            }
+            let leaving = self.registrations.get(&anycast).is_some_and(|registration| registration.leaving);
+            if leaving && self.correspondents_of(anycast).is_empty() {
+                self.step_registration(now, anycast, |registration, _, pace| {
+                    registration.deregister(now, pace)
+                });
+            }
+            if late {
+                self.step_registration(now, anycast, |registration, _, _| registration.abandon());
+            }
+        }
+    }
+}
