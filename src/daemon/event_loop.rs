@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
-use super::config::{RoleSettings, Settings};
+use super::config::{ArSettings, RoleSettings, Settings};
 use super::control::{Control, ControlDirectory, Request, Respond};
 use super::event_log::EventLog;
 use super::node::{Node, NodeCommand};
@@ -65,7 +65,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         name: format!("{role}-{}", settings.interface),
     };
     let mut host = Host::open(&options)?;
-    let chosen = matches!(settings.role, RoleSettings::Ar { care_of: Some(_), .. });
+    let chosen = matches!(settings.role, RoleSettings::Ar(ArSettings { care_of: Some(_), .. }));
     let addresses = resolve_in_time(&host, &mut settings, &mut signals)?;
     let (node, mut own) = prepare(&mut host, &settings, &addresses)?;
     if let Own::CareOf { follow, .. } = &mut own {
@@ -344,13 +344,13 @@ impl Daemon<'_> {
     /// A responder is where its interface is (RFC 3775 11.5): another care-of address when the one in use is gone, and
     /// home when a home prefix is there that was not.
     fn care_of_changed(&mut self, usable: &[InterfaceAddress]) -> Result<(), Error> {
-        let (Own::CareOf { address, follow, home }, RoleSettings::Ar { anycast, home_prefix_length, .. }) =
+        let (Own::CareOf { address, follow, home }, RoleSettings::Ar(settings)) =
             (&mut self.own, &self.settings.role)
         else {
             return Ok(());
         };
-        let served: BTreeSet<_> = anycast.iter().map(|entry| entry.address).collect();
-        let now_home = at_home(served.iter().copied(), *home_prefix_length, usable);
+        let served: BTreeSet<_> = settings.anycast.iter().map(|entry| entry.address).collect();
+        let now_home = at_home(served.iter().copied(), settings.home_prefix_length, usable);
         let arrived: Vec<_> = now_home.difference(home).copied().collect();
         let left = home.difference(&now_home).next().is_some();
         let gone = !usable.iter().any(|a| a.address == *address);

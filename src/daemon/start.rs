@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::config::{RoleSettings, Settings};
+use super::config::{ArSettings, HaaSettings, RoleSettings, Settings};
 use super::event_loop::Error;
 use super::node::Node;
 use crate::platform::{self, Host, InterfaceAddress, Steal, signals::Signals};
@@ -88,7 +88,7 @@ fn resolve(host: &Host, settings: &mut Settings) -> Result<Vec<InterfaceAddress>
         }),
     };
     let anycast: Vec<Ipv6Addr> = match &mut settings.role {
-        RoleSettings::Haa { agent, anycast, home_prefixes, .. } => {
+        RoleSettings::Haa(HaaSettings { agent, anycast, home_prefixes, .. }) => {
             *agent = Some(choose("agent", *agent)?);
             if home_prefixes.is_empty() {
                 let nets = addresses
@@ -99,11 +99,11 @@ fn resolve(host: &Host, settings: &mut Settings) -> Result<Vec<InterfaceAddress>
             }
             anycast.clone()
         }
-        RoleSettings::Ar { care_of, anycast, .. } => {
+        RoleSettings::Ar(ArSettings { care_of, anycast, .. }) => {
             *care_of = Some(choose("care-of", *care_of)?);
             anycast.iter().map(|entry| entry.address).collect()
         }
-        RoleSettings::Ai { .. } => {
+        RoleSettings::Ai(_) => {
             choose("the initiator's address", None)?;
             Vec::new()
         }
@@ -126,16 +126,8 @@ pub(super) fn prepare(
     let unresolved = || Error::Address(format!("{} has no address to speak from", settings.interface));
     let interface = host.interface().clone();
     match &settings.role {
-        RoleSettings::Haa {
-            agent,
-            anycast,
-            home_prefixes,
-            max_lifetime,
-            max_bindings,
-            duplicate_address_detection,
-            home_link,
-        } => {
-            let agent = agent.ok_or_else(unresolved)?;
+        RoleSettings::Haa(settings) => {
+            let agent = settings.agent.ok_or_else(unresolved)?;
             let link_address = interface.link_address.ok_or_else(|| {
                 Error::Address(format!("{} has no link-layer address; an agent needs one", interface.name))
             })?;
@@ -150,12 +142,13 @@ pub(super) fn prepare(
                 agent,
                 link_local: host.link_local()?,
                 link_address,
-                home_prefixes: home_prefixes.clone(),
-                anycast: anycast.clone(),
-                max_lifetime: Lifetime::from_seconds(*max_lifetime),
-                max_bindings: *max_bindings,
-                duplicate_address_detection: *duplicate_address_detection,
+                home_prefixes: settings.home_prefixes.clone(),
+                anycast: settings.anycast.clone(),
+                max_lifetime: Lifetime::from_seconds(settings.max_lifetime),
+                max_bindings: settings.max_bindings,
+                duplicate_address_detection: settings.duplicate_address_detection,
             };
+            let home_link = settings.home_link;
             let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
             let home_link = HomeLinkConfig {
                 preference: home_link.preference,
@@ -168,54 +161,46 @@ pub(super) fn prepare(
             };
             Ok((Node::Haa(Box::new(Haa::on_home_link(config, home_link))), Own::Fixed(agent)))
         }
-        RoleSettings::Ar {
-            care_of,
-            anycast,
-            agent,
-            lifetime,
-            initial_sequence,
-            home_prefix_length,
-            route_optimisation,
-            reverse_tunnel_end,
-            route_optimisation_peers,
-            acknowledged_optimisation,
-            other_agents,
-        } => {
-            let care_of = care_of.ok_or_else(unresolved)?;
-            for entry in anycast {
+        RoleSettings::Ar(settings) => {
+            let care_of = settings.care_of.ok_or_else(unresolved)?;
+            for entry in &settings.anycast {
                 host.assign(entry.address)?;
             }
             take_in_for_responder(host, &[care_of], &BTreeSet::new())?;
-            let home = at_home(anycast.iter().map(|entry| entry.address), *home_prefix_length, addresses);
-            let anycast = anycast
+            let home_prefix_length = settings.home_prefix_length;
+            let served = settings.anycast.iter().map(|entry| entry.address);
+            let home = at_home(served, home_prefix_length, addresses);
+            let anycast = settings
+                .anycast
                 .iter()
                 .map(|entry| AnycastConfig {
                     anycast: entry.address,
-                    agent: Some(entry.agent.unwrap_or(*agent)).filter(|agent| !agent.is_unspecified()),
-                    home_prefix_length: *home_prefix_length,
-                    lifetime: Lifetime::from_seconds(entry.lifetime.unwrap_or(*lifetime)),
-                    initial_sequence: entry.initial_sequence.or(*initial_sequence),
+                    agent: Some(entry.agent.unwrap_or(settings.agent))
+                        .filter(|agent| !agent.is_unspecified()),
+                    home_prefix_length,
+                    lifetime: Lifetime::from_seconds(entry.lifetime.unwrap_or(settings.lifetime)),
+                    initial_sequence: entry.initial_sequence.or(settings.initial_sequence),
                 })
                 .collect();
             let config = ArConfig {
                 care_of,
                 anycast,
-                route_optimisation: *route_optimisation,
-                reverse_tunnel_end: *reverse_tunnel_end,
+                route_optimisation: settings.route_optimisation,
+                reverse_tunnel_end: settings.reverse_tunnel_end,
             };
             let policy = ArPolicy {
-                peers: route_optimisation_peers.clone(),
-                acknowledged_optimisation: *acknowledged_optimisation,
-                other_agents: other_agents.clone(),
+                peers: settings.route_optimisation_peers.clone(),
+                acknowledged_optimisation: settings.acknowledged_optimisation,
+                other_agents: settings.other_agents.clone(),
             };
             let ar = Ar::new(config, now, Box::new(SystemRandom)).with_policy(policy);
             Ok((Node::Ar(Box::new(ar)), Own::CareOf { address: care_of, follow: true, home }))
         }
-        RoleSettings::Ai { max_bindings, route_optimisation } => {
+        RoleSettings::Ai(settings) => {
             let own: Vec<_> = addresses.iter().map(|a| a.address).collect();
             take_in_for_initiator(host, &own)?;
-            let config = AiConfig { max_bindings: *max_bindings };
-            let policy = AiPolicy { route_optimisation: *route_optimisation };
+            let config = AiConfig { max_bindings: settings.max_bindings };
+            let policy = AiPolicy { route_optimisation: settings.route_optimisation };
             let ai = Ai::new(&config, Box::new(SystemRandom)).with_policy(policy);
             Ok((Node::Ai(Box::new(ai)), Own::Interface(own)))
         }

@@ -1,0 +1,160 @@
+//! What a node runs with (design section 5): the settings of its role, complete but for what the interface tells.
+//! They can be said in the words of a file again, every default spelled out.
+//! Made by `checks`; read by the event loop and by what starts a node.
+
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv6Net;
+
+use super::words::{AnycastEntry, Authentication, Forwarding, Given, Role};
+use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
+
+/// Settings that every role has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub interface: String,
+    pub control: PathBuf,
+    pub forwarding: Forwarding,
+    pub role: RoleSettings,
+}
+
+/// Settings of one role; addresses that the interface can tell are still open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleSettings {
+    Haa(HaaSettings),
+    Ar(ArSettings),
+    Ai(AiSettings),
+}
+
+/// Settings of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaaSettings {
+    pub agent: Option<Ipv6Addr>,
+    pub anycast: Vec<Ipv6Addr>,
+    pub authentication: Authentication,
+    pub home_prefixes: Vec<Ipv6Net>,
+    /// Seconds.
+    pub max_lifetime: u32,
+    pub max_bindings: usize,
+    pub duplicate_address_detection: bool,
+    pub home_link: HomeLinkSettings,
+}
+
+/// An agent's part among the agents and prefixes of its home link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HomeLinkSettings {
+    pub preference: i16,
+    /// Seconds.
+    pub refresh_advice: Option<u32>,
+    pub mobile_prefix_advertisements: bool,
+    /// Seconds.
+    pub min_prefix_interval: u32,
+    /// Seconds.
+    pub max_prefix_interval: u32,
+}
+
+/// Settings of a responder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArSettings {
+    pub care_of: Option<Ipv6Addr>,
+    pub anycast: Vec<AnycastEntry>,
+    pub agent: Ipv6Addr,
+    pub authentication: Authentication,
+    /// Seconds.
+    pub lifetime: u32,
+    pub initial_sequence: Option<u16>,
+    pub home_prefix_length: u8,
+    pub route_optimisation: bool,
+    pub reverse_tunnel_end: ReverseTunnelEnd,
+    pub route_optimisation_peers: Vec<PeerPolicy>,
+    pub acknowledged_optimisation: bool,
+    pub other_agents: Vec<Ipv6Addr>,
+}
+
+/// Settings of an initiator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AiSettings {
+    pub max_bindings: usize,
+    pub route_optimisation: bool,
+}
+
+impl Settings {
+    /// The settings in the words of a configuration file, every default spelled out; [`Given::settle`] of the
+    /// result is these settings again.
+    pub fn words(&self) -> Given {
+        let of_role = match self.role.clone() {
+            RoleSettings::Haa(settings) => settings.words(),
+            RoleSettings::Ar(settings) => settings.words(),
+            RoleSettings::Ai(settings) => settings.words(),
+        };
+        Given {
+            role: Some(self.role.role()),
+            interface: Some(self.interface.clone()),
+            control: Some(self.control.clone()),
+            forwarding: Some(self.forwarding),
+            ..of_role
+        }
+    }
+}
+
+impl RoleSettings {
+    /// Which role these are for.
+    pub fn role(&self) -> Role {
+        match self {
+            RoleSettings::Haa(_) => Role::Haa,
+            RoleSettings::Ar(_) => Role::Ar,
+            RoleSettings::Ai(_) => Role::Ai,
+        }
+    }
+}
+
+impl HaaSettings {
+    fn words(self) -> Given {
+        Given {
+            agent: self.agent,
+            anycast: self.anycast.into_iter().map(AnycastEntry::of).collect(),
+            authentication: Some(self.authentication),
+            home_prefix: self.home_prefixes,
+            max_lifetime: Some(self.max_lifetime),
+            max_bindings: Some(self.max_bindings),
+            duplicate_address_detection: Some(self.duplicate_address_detection),
+            preference: Some(self.home_link.preference),
+            refresh_advice: self.home_link.refresh_advice,
+            mobile_prefix_advertisements: Some(self.home_link.mobile_prefix_advertisements),
+            min_prefix_interval: Some(self.home_link.min_prefix_interval),
+            max_prefix_interval: Some(self.home_link.max_prefix_interval),
+            ..Given::default()
+        }
+    }
+}
+
+impl ArSettings {
+    fn words(self) -> Given {
+        Given {
+            care_of: self.care_of,
+            anycast: self.anycast,
+            agent: Some(self.agent),
+            authentication: Some(self.authentication),
+            lifetime: Some(self.lifetime),
+            initial_sequence: self.initial_sequence,
+            home_prefix_length: Some(self.home_prefix_length),
+            route_optimisation: Some(self.route_optimisation),
+            reverse_tunnel_end: Some(self.reverse_tunnel_end),
+            route_optimisation_peers: self.route_optimisation_peers,
+            acknowledged_optimisation: Some(self.acknowledged_optimisation),
+            other_agents: self.other_agents,
+            ..Given::default()
+        }
+    }
+}
+
+impl AiSettings {
+    fn words(self) -> Given {
+        Given {
+            max_bindings: Some(self.max_bindings),
+            route_optimisation: Some(self.route_optimisation),
+            ..Given::default()
+        }
+    }
+}
