@@ -135,6 +135,7 @@ pub(super) fn prepare(
             host.steal(&[
                 Steal::MobilityHeader { destination: agent },
                 Steal::DestinationOptions { destination: agent },
+                Steal::RoutingHeader { destination: agent },
                 Steal::Tunnel { source: None, destination: agent },
             ])?;
             host.tap(&[agent], true)?;
@@ -246,7 +247,11 @@ pub(super) fn take_in_for_initiator(host: &mut Host, own: &[Ipv6Addr]) -> Result
     let classes: Vec<_> = own
         .iter()
         .flat_map(|&destination| {
-            [Steal::MobilityHeader { destination }, Steal::DestinationOptions { destination }]
+            [
+                Steal::MobilityHeader { destination },
+                Steal::DestinationOptions { destination },
+                Steal::RoutingHeader { destination },
+            ]
         })
         .collect();
     host.steal(&classes)?;

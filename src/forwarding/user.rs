@@ -353,7 +353,8 @@ impl Forwarder {
             let inner_offset = parsed.upper.offset;
             return self.tunnelled(fixed, inner_offset, passing);
         }
-        let Some(option) = parsed.home_address.as_ref().filter(|_| !parsed.duplicate_home_address) else {
+        let is_alone_in_its_place = !parsed.duplicate_home_address && !parsed.misplaced_home_address;
+        let Some(option) = parsed.home_address.as_ref().filter(|_| is_alone_in_its_place) else {
             return Fate::Role;
         };
         let key = RuleKey::between(RuleKind::HomeAddressIn, option.address, fixed.destination);

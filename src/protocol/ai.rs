@@ -162,8 +162,9 @@ impl Ai {
             self.counters.count("packet.malformed");
             return;
         };
-        if packet.duplicate_home_address {
-            return self.refuse(&packet, Refusal::doubled_home_address());
+        let malplaced = Refusal::of_home_address(&packet).or_else(|| Refusal::of_routing_header(&packet));
+        if let Some(refusal) = malplaced {
+            return self.refuse(&packet, refusal);
         }
         if !self.policy.route_optimisation && self.refuse_as_plain_host(now, &packet) {
             return;
@@ -301,7 +302,13 @@ impl Ai {
             let reason = "a test message from no routable unicast address";
             return self.refuse(packet, Refusal::silent("test.dropped", reason, "RFC 3775 9.4.1"));
         }
-        let (nonce_index, token) = self.nonces.issue(now, self.random.as_mut(), &peer, kind);
+        // Care-of nonces are never spent.
+        let spent = (kind == TokenKind::Home).then(|| self.spent_up_to(&peer)).flatten();
+        let Some((nonce_index, token)) = self.nonces.issue(now, self.random.as_mut(), &peer, kind, spent)
+        else {
+            let reason = "the nonce in use is spent and too new to be replaced";
+            return self.refuse(packet, Refusal::silent("test.nonce-spent", reason, "RFC 3775 5.2.8"));
+        };
         let test = Test { nonce_index, cookie, token, options: Vec::new() };
         let message = match kind {
             TokenKind::Home => Message::HomeTest(test),
@@ -379,7 +386,7 @@ impl Ai {
         let home_token = self
             .nonces
             .recall(now, home_index, &home_address, TokenKind::Home)
-            .filter(|_| self.spent.get(&home_address).is_none_or(|(spent, _)| is_newer(home_index, *spent)));
+            .filter(|_| self.spent_up_to(&home_address).is_none_or(|spent| is_newer(home_index, spent)));
         let care_of_token = self.nonces.recall(now, care_of_index, &care_of, TokenKind::CareOf);
         let expired = |status, reason| {
             Err(Unauthorised::Denied(answered, Denial { status, reason, clause: "RFC 3775 9.5.1" }))
@@ -520,6 +527,11 @@ impl Ai {
             );
         }
         self.acknowledge(update, Status::ACCEPTED, Lifetime::ZERO);
+    }
+
+    /// The newest home nonce that authorises nothing more for `home_address`.
+    fn spent_up_to(&self, home_address: &Ipv6Addr) -> Option<u16> {
+        self.spent.get(home_address).map(|(spent, _)| *spent)
     }
 
     /// Remembers that home nonces up to `index` authorise nothing more for `home_address`.

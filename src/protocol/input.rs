@@ -25,9 +25,22 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// RFC 3775 6.3: a packet carries at most one home address option.
-    pub fn doubled_home_address() -> Self {
-        Self::silent("home-address.twice", "two home address options", "RFC 3775 6.3")
+    /// RFC 3775 6.3: a packet carries at most one home address option, behind a routing header and in front of
+    /// fragment, authentication and ESP headers.
+    pub fn of_home_address(packet: &Packet<'_>) -> Option<Self> {
+        let clause = "RFC 3775 6.3";
+        if packet.duplicate_home_address {
+            return Some(Self::silent("home-address.twice", "two home address options", clause));
+        }
+        let reason = "a home address option in a place that is not its own";
+        packet.misplaced_home_address.then(|| Self::silent("home-address.misplaced", reason, clause))
+    }
+
+    /// RFC 3775 6.4, 8.2: a type 2 routing header ends, silently, at a node that has no home address.
+    pub fn of_routing_header(packet: &Packet<'_>) -> Option<Self> {
+        let reason = "a type 2 routing header, and this node has no home address";
+        (packet.routing2.is_some() || packet.routing2_malformed)
+            .then(|| Self::silent("routing-header.refused", reason, "RFC 3775 6.4"))
     }
 
     /// A refusal that is not answered.

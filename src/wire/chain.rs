@@ -70,6 +70,9 @@ pub struct Packet<'a> {
     pub home_address: Option<HomeAddressAt>,
     /// More than one home address option, which RFC 3775 section 6.3 forbids.
     pub duplicate_home_address: bool,
+    /// A home address option in front of a routing header, or behind a fragment or authentication header, where
+    /// RFC 3775 section 6.3 does not allow it.
+    pub misplaced_home_address: bool,
     /// The type 2 routing header, when well formed.
     pub routing2: Option<RoutingAt>,
     /// A type 2 routing header of another length than 2, with more than one segment left, or a second one:
@@ -105,6 +108,7 @@ impl<'a> Packet<'a> {
         let header = Ipv6Header::parse(bytes)?;
         let (mut headers, mut home_address, mut routing2) = (Vec::new(), None, None);
         let (mut duplicate_home_address, mut routing2_malformed) = (false, false);
+        let (mut misplaced_home_address, mut past_its_place) = (false, false);
         while let Some(extension) = walk.next() {
             let extension = extension?;
             match extension.kind {
@@ -112,14 +116,19 @@ impl<'a> Packet<'a> {
                     for option in walk.options(&extension) {
                         let Some(found) = home_address_at(&extension, option?)? else { continue };
                         duplicate_home_address |= home_address.is_some();
+                        misplaced_home_address |= past_its_place;
                         home_address.get_or_insert(found);
                     }
                 }
-                next_header::ROUTING => match walk.routing(&extension) {
-                    Routing::Type2(found) if routing2.is_none() => routing2 = Some(found),
-                    Routing::Type2(_) | Routing::MalformedType2 => routing2_malformed = true,
-                    Routing::Other { .. } => {}
-                },
+                next_header::ROUTING => {
+                    misplaced_home_address |= home_address.is_some();
+                    match walk.routing(&extension) {
+                        Routing::Type2(found) if routing2.is_none() => routing2 = Some(found),
+                        Routing::Type2(_) | Routing::MalformedType2 => routing2_malformed = true,
+                        Routing::Other { .. } => {}
+                    }
+                }
+                next_header::FRAGMENT | next_header::AUTHENTICATION => past_its_place = true,
                 _ => {}
             }
             headers.push(extension);
@@ -130,6 +139,7 @@ impl<'a> Packet<'a> {
             headers,
             home_address,
             duplicate_home_address,
+            misplaced_home_address,
             routing2,
             routing2_malformed,
             upper: walk.upper(),

@@ -407,6 +407,25 @@ fn c052_no_update_of_a_binding_that_is_gone_can_be_replayed() {
 }
 
 #[test]
+fn c052_whoever_comes_back_at_once_gets_a_token_that_still_authorises() {
+    let (mut ai, first) = authorised();
+    assert_eq!(verdict(&mut ai, at(2.5), &first.deletion(16)), (0, 16, 0));
+    // The nonce of the first exchange is 1.5 s old and would be handed out for 28 s more.
+    let again = Tokens::of(&mut ai, at(2.5), ANYCAST, AR1);
+    assert_ne!(again.home.0, first.home.0);
+    assert_eq!(verdict(&mut ai, at(2.6), &again.update(1)).0, 0);
+    assert_eq!(verdict(&mut ai, at(2.7), &again.deletion(2)), (0, 2, 0));
+    // Sooner than the next nonce may be made, no token is better than one that authorises nothing.
+    let asked = mobility(ANYCAST, AI1, None, init(true));
+    assert_eq!(ai.answers(at(2.8), &asked), [[0; 0]; 0]);
+    let third = Tokens::of(&mut ai, at(3.5), ANYCAST, AR1);
+    assert_eq!(verdict(&mut ai, at(3.5), &third.update(1)).0, 0);
+    for replayed in [first.update(15), again.update(1)] {
+        assert_eq!(verdict(&mut ai, at(3.6), &replayed).0, 138);
+    }
+}
+
+#[test]
 fn c053_the_same_home_token_serves_another_care_of_address() {
     let (mut ai, tokens) = authorised();
     let care_of = token(&mut ai, at(2.0), AR2, false);

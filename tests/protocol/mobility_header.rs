@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
+use mga_node::protocol::action::Action;
 use mga_node::protocol::ai::{Ai, AiConfig};
 use mga_node::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
 use mga_node::protocol::random::SeededRandom;
@@ -229,6 +230,79 @@ fn h017_two_home_address_options_are_dropped() {
         let header = mga_node::wire::Ipv6Header::new(60, 64, STRANGER, own);
         let twice = mga_node::wire::ipv6::packet(header, &payload);
         assert!(role.answers(at(1.0), &twice).is_empty(), "{name}");
+    }
+}
+
+/// An extension header of this kind that announces `next`, with a home address option or without.
+fn extension(kind: u8, next: u8) -> Vec<u8> {
+    match kind {
+        60 => mga_node::wire::destination_options::home_address_header(next, &ANYCAST).to_vec(),
+        // Type 0 with no segment left; a whole packet in one fragment; an authentication header of 24 octets.
+        43 => vec![next, 0, 0, 0, 0, 0, 0, 0],
+        44 => vec![next, 0, 0, 0, 0, 0, 0, 1],
+        _ => [&[next, 4][..], &[0; 22]].concat(),
+    }
+}
+
+#[test]
+fn c071_the_home_address_option_counts_behind_routing_and_in_front_of_fragment_and_authentication_headers() {
+    let message = raw_mobility(STRANGER, AGENT, Some(ANYCAST), &header(255, 0))[64..].to_vec();
+    for (chain, is_read) in [
+        (&[60][..], true),
+        (&[43, 60], true),
+        (&[60, 44], true),
+        (&[60, 51], true),
+        (&[60, 43], false),
+        (&[44, 60], false),
+        (&[51, 60], false),
+        (&[43, 44, 60], false),
+    ] {
+        for (name, mut role, own) in roles() {
+            let mut payload = Vec::new();
+            for (position, kind) in chain.iter().enumerate() {
+                payload.extend(extension(*kind, chain.get(position + 1).copied().unwrap_or(135)));
+            }
+            let mut message = message.clone();
+            message[4..6].fill(0);
+            let sum = mga_node::wire::ipv6::checksum(&ANYCAST, &own, 135, &message);
+            message[4..6].copy_from_slice(&sum.to_be_bytes());
+            payload.extend(message);
+            let outer = mga_node::wire::Ipv6Header::new(chain[0], 64, STRANGER, own);
+            let answers = role.answers(at(1.0), &mga_node::wire::ipv6::packet(outer, &payload));
+            let answer = signal(&answers);
+            assert_eq!(answer.is_some(), is_read, "{name} {chain:?}");
+            if let Some(answer) = answer {
+                assert_eq!((answer.destination, answer.error().home_address), (STRANGER, ANYCAST));
+            }
+        }
+    }
+}
+
+#[test]
+fn c072_a_type_2_routing_header_ends_silently_where_there_is_no_home_address() {
+    for (name, mut role, own) in roles().into_iter().filter(|(name, ..)| *name != "ar") {
+        let echo = [128, 0, 0, 0, 0, 1, 0, 1];
+        let message = header(255, 0);
+        for (protocol, upper) in [(17, &[0; 8][..]), (58, &echo), (135, &message), (41, &[0x60; 40])] {
+            for (length, segments_left) in [(2, 1), (2, 0), (2, 2), (4, 1), (0, 1)] {
+                let mut payload = vec![protocol, length, 2, segments_left, 0, 0, 0, 0];
+                payload.extend(ANYCAST.octets());
+                payload.resize(8 * (usize::from(length) + 1), 0);
+                payload.extend(upper);
+                let outer = mga_node::wire::Ipv6Header::new(43, 64, STRANGER, own);
+                role.actions();
+                role.packet(at(1.0), &mga_node::wire::ipv6::packet(outer, &payload));
+                let acted = role.actions().into_iter().find(|action| !matches!(action, Action::Report(_)));
+                assert_eq!(acted, None, "{name}: {protocol} {length} {segments_left}");
+            }
+        }
+        // Another type is the host's to judge.
+        let mut payload = vec![59, 0, 4, 1, 0, 0, 0, 0];
+        payload.extend([0; 8]);
+        let outer = mga_node::wire::Ipv6Header::new(43, 64, STRANGER, own);
+        let packet = mga_node::wire::ipv6::packet(outer, &payload);
+        role.packet(at(1.0), &packet);
+        assert!(role.actions().contains(&Action::Deliver(packet)), "{name}");
     }
 }
 

@@ -199,9 +199,8 @@ impl Ar {
             // RFC 3775 6.4: a routing header for an address that is not ours ends here, silently.
             return self.counters.count("routing-header.refused");
         }
-        if packet.duplicate_home_address {
-            let reason = "two home address options";
-            return self.refuse(packet, Refusal::silent("home-address.twice", reason, "RFC 3775 6.3"));
+        if let Some(refusal) = Refusal::of_home_address(packet) {
+            return self.refuse(packet, refusal);
         }
         let upper = packet.upper.protocol;
         let prefixes = upper == next_header::ICMPV6 && packet.routing2.is_some();

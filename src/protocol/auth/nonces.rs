@@ -6,11 +6,17 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use super::tokens::{TokenKind, keygen_token};
+use crate::protocol::binding::sequence::is_newer;
 use crate::protocol::clock::Instant;
 use crate::protocol::limits::{MAX_NONCE_LIFETIME, MAX_TOKEN_LIFETIME};
 use crate::protocol::random::Random;
+
+/// A nonce that was spent is replaced by a new one at most this often, so that the ring holds one for every second of
+/// MAX_NONCE_LIFETIME at most.
+const RENEWAL: Duration = Duration::from_secs(1);
 
 struct Nonce {
     index: u16,
@@ -34,20 +40,27 @@ impl NonceRing {
     }
 
     /// The token for `address` from the nonce in use, with its index (RFC 3775 5.2.5). Makes a new nonce when the
-    /// newest is too old for a token to live MAX_TOKEN_LIFETIME.
+    /// newest is too old for a token to live MAX_TOKEN_LIFETIME, or is not newer than `spent`, up to which nonces
+    /// authorise nothing for this address. `None` when that is the case and the newest was made only a moment ago:
+    /// whoever spends nonces must not make the ring grow without bound.
     pub fn issue(
         &mut self,
         now: Instant,
         random: &mut dyn Random,
         address: &Ipv6Addr,
         kind: TokenKind,
-    ) -> (u16, [u8; 8]) {
+        spent: Option<u16>,
+    ) -> Option<(u16, [u8; 8])> {
         while self.nonces.front().is_some_and(|nonce| Self::expired(nonce, now)) {
             self.nonces.pop_front();
         }
         let handing_out = MAX_NONCE_LIFETIME - MAX_TOKEN_LIFETIME;
-        let usable = |nonce: &&Nonce| now.saturating_since(nonce.made) < handing_out;
-        let (index, value) = match self.nonces.back().filter(usable) {
+        let newest = self.nonces.back().filter(|nonce| now.saturating_since(nonce.made) < handing_out);
+        let is_unspent = |nonce: &&Nonce| spent.is_none_or(|spent| is_newer(nonce.index, spent));
+        if newest.is_some_and(|nonce| !is_unspent(&nonce) && now.saturating_since(nonce.made) < RENEWAL) {
+            return None;
+        }
+        let (index, value) = match newest.filter(is_unspent) {
             Some(nonce) => (nonce.index, nonce.value),
             None => {
                 let nonce = Nonce { index: self.next_index, value: random.octets8(), made: now };
@@ -57,7 +70,7 @@ impl NonceRing {
                 made
             }
         };
-        (index, keygen_token(&self.node_key, address, &value, kind))
+        Some((index, keygen_token(&self.node_key, address, &value, kind)))
     }
 
     /// Makes every token issued so far useless (RFC 3775 5.2.8).
@@ -89,8 +102,6 @@ impl fmt::Debug for NonceRing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::protocol::random::SeededRandom;
 
@@ -103,11 +114,11 @@ mod tests {
         let mut random = SeededRandom::new(1);
         let mut ring = NonceRing::new(&mut random);
         let address = Ipv6Addr::LOCALHOST;
-        let (index, token) = ring.issue(at(0), &mut random, &address, TokenKind::Home);
+        let (index, token) = ring.issue(at(0), &mut random, &address, TokenKind::Home, None).unwrap();
         assert_eq!(index, 1);
-        let (late, _) = ring.issue(at(29), &mut random, &address, TokenKind::Home);
+        let (late, _) = ring.issue(at(29), &mut random, &address, TokenKind::Home, None).unwrap();
         assert_eq!(late, index, "still the same nonce");
-        let (next, _) = ring.issue(at(30), &mut random, &address, TokenKind::Home);
+        let (next, _) = ring.issue(at(30), &mut random, &address, TokenKind::Home, None).unwrap();
         assert_eq!(next, 2, "a token from the old one would outlive it");
         assert_eq!(ring.recall(at(240), index, &address, TokenKind::Home), Some(token));
         assert_eq!(ring.recall(at(241), index, &address, TokenKind::Home), None);
@@ -125,9 +136,31 @@ mod tests {
                 &mut random,
                 &address,
                 TokenKind::CareOf,
+                None,
             );
         }
         assert!(ring.nonces.len() <= 9, "one nonce every 30 s, each kept 240 s: {}", ring.nonces.len());
+    }
+
+    #[test]
+    fn a_spent_nonce_is_not_handed_out_again_and_spending_does_not_fill_the_ring() {
+        let mut random = SeededRandom::new(1);
+        let mut ring = NonceRing::new(&mut random);
+        let address = Ipv6Addr::LOCALHOST;
+        let mut issue =
+            |ms, spent| ring.issue(Instant::from_start(ms), &mut random, &address, TokenKind::Home, spent);
+        let ms = Duration::from_millis;
+        let (first, token) = issue(ms(0), None).unwrap();
+        assert_eq!(issue(ms(999), Some(first)), None, "a moment's patience");
+        let (second, other) = issue(ms(1000), Some(first)).unwrap();
+        assert_eq!(second, first + 1);
+        assert_ne!(token, other);
+        assert_eq!(issue(ms(1001), None), Some((second, other)), "for everybody");
+        let mut spent = second;
+        for step in 0..100_000 {
+            spent = issue(ms(1001 + 10 * step), Some(spent)).map_or(spent, |(index, _)| index);
+        }
+        assert!(ring.nonces.len() <= 242, "{}", ring.nonces.len());
     }
 
     #[test]

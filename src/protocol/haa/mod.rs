@@ -95,8 +95,9 @@ impl Haa {
             self.counters.count("packet.malformed");
             return;
         };
-        if packet.duplicate_home_address {
-            return self.refuse(&packet, Refusal::doubled_home_address());
+        let malplaced = Refusal::of_home_address(&packet).or_else(|| Refusal::of_routing_header(&packet));
+        if let Some(refusal) = malplaced {
+            return self.refuse(&packet, refusal);
         }
         if self.link_locals.contains_key(&packet.header.destination) && !is_neighbor_discovery(&packet) {
             return self.refuse_link_local(now, &packet);
