@@ -7,7 +7,7 @@
 use std::{
     fs,
     net::Ipv6Addr,
-    path::PathBuf,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -17,8 +17,9 @@ use mga_node::{
     lab::{
         Interruption,
         capturing::Captures,
+        machine::{Machine, NamespaceMachine},
         topology::{self, ANYCAST, Node, Topology},
-        traffic::{self, Telnet, TelnetServer},
+        traffic::{self, Telnet},
     },
     pcap::{capture, passage::Trace},
 };
@@ -143,33 +144,38 @@ fn ping_telnet_and_captures_see_the_same() {
             &to.address().to_string(),
         ])
     };
+    let machine = |node: Node| -> NamespaceMachine {
+        topology.machine(node, Path::new("/bin/false"), Path::new("/usr/sbin/telnetd")).unwrap()
+    };
     let mut servers = Vec::new();
     for responder in [Node::Ar1, Node::Ar2] {
         topology.namespace(responder).add_address("eth0", ANYCAST, 128).unwrap();
-        servers.push(TelnetServer::start(&topology, responder, PathBuf::from("/usr/sbin/telnetd")).unwrap());
+        servers.push(traffic::serve_telnet(&machine(responder)).unwrap());
     }
     route(Node::Ar1).unwrap();
-    let captures = Captures::start(&topology, &directory).unwrap();
+    let machines = Node::ALL.map(machine);
+    let captures =
+        Captures::start(machines.iter().map(|machine| machine as &dyn Machine), &directory).unwrap();
     let log = directory.join("ping.log");
-    assert_eq!(traffic::ping(&topology, Node::Ai1, 3, &log, &interruption).unwrap(), 3);
-    let live = captures.find(Node::Ai1, 0, |view| view.echo_reply());
+    assert_eq!(traffic::ping(&machine(Node::Ai1), 3, &log, &interruption).unwrap(), 3);
+    let live = captures.find("AI1", 0, |view| view.echo_reply());
     assert!(live.is_some(), "packets are seen while they are captured");
-    let mut kept = Telnet::open(&topology, Node::Ai1).unwrap();
+    let mut kept = Telnet::open(&machine(Node::Ai1)).unwrap();
     assert_eq!(kept.ask().unwrap(), "AR1");
-    let mut lost = Telnet::open(&topology, Node::Ai2).unwrap();
+    let mut lost = Telnet::open(&machine(Node::Ai2)).unwrap();
     assert_eq!(lost.ask().unwrap(), "AR1");
     assert_eq!(kept.ask().unwrap(), "AR1");
     kept.close().unwrap();
     route(Node::Ar2).unwrap();
     assert_eq!(lost.type_until_closed().unwrap(), "Connection closed by foreign host.");
-    let mut other = Telnet::open(&topology, Node::Ai2).unwrap();
+    let mut other = Telnet::open(&machine(Node::Ai2)).unwrap();
     assert_eq!(other.ask().unwrap(), "AR2");
     drop(other);
     let recorded = captures.stop().unwrap();
     assert!(recorded.iter().all(|recorded| recorded.lost == 0), "{recorded:?}");
     let nodes = recorded
         .iter()
-        .map(|recorded| (recorded.node.name().to_owned(), capture::read(&recorded.file).unwrap()))
+        .map(|recorded| (recorded.machine.clone(), capture::read(&recorded.file).unwrap()))
         .collect();
     let trace = Trace::new(nodes, &topology::owners());
     let requests: Vec<_> = trace

@@ -4,6 +4,7 @@
 
 pub mod capturing;
 pub mod claims;
+pub mod machine;
 pub mod node;
 pub mod observation;
 mod second_opinion;
@@ -96,7 +97,7 @@ pub enum Error {
     #[error("cannot capture at {node}: {message}")]
     Capture {
         /// Where.
-        node: &'static str,
+        node: String,
         /// Why.
         message: String,
     },

@@ -1,21 +1,19 @@
-//! Real `mga-node` processes in the namespaces of the lab: the roles of thesis section 5.
-//! They are this very program, started, told and ended as an operator does it: flags, control socket, SIGTERM.
+//! Real `mga-node` processes on the machines of the lab: the roles of thesis section 5.
+//! They are started, told and ended as an operator does it: flags, control socket, SIGTERM.
 //! `lab::section5` runs them.
 
 use std::{
     fs::{self, OpenOptions},
+    net::Ipv6Addr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-use nix::{sys::signal::Signal, unistd::Pid};
 
 use super::{
     Error, Interruption, Trying,
-    topology::{ANYCAST, INTERFACE, Node, Topology},
+    machine::{Machine, Process},
+    topology::ANYCAST,
 };
-use crate::platform::netns;
 
 /// Asked for by the responders, in seconds; a multiple of the 4 seconds that lifetimes are counted in on the wire, and
 /// what the KAME captures of section 5.3 have.
@@ -30,10 +28,6 @@ const END: Duration = Duration::from_secs(5);
 /// Starts nodes.
 #[derive(Debug)]
 pub struct Launcher<'a> {
-    /// Where they run.
-    pub topology: &'a Topology,
-    /// The program.
-    pub program: PathBuf,
     /// Where their logs go, as NODE.log.
     pub logs: PathBuf,
     /// Their `--forwarding`.
@@ -44,12 +38,10 @@ pub struct Launcher<'a> {
 
 /// A running node. It is ended, and has cleaned up, when this is dropped.
 #[derive(Debug)]
-pub struct Running {
-    node: Node,
-    child: Child,
-    control: PathBuf,
-    program: PathBuf,
-    ended: bool,
+pub struct Running<'a> {
+    machine: &'a dyn Machine,
+    process: Process,
+    control: String,
 }
 
 impl Launcher<'_> {
@@ -57,25 +49,25 @@ impl Launcher<'_> {
     ///
     /// # Errors
     /// [`Error::Step`] when it does not become ready, with the last line of its log.
-    pub fn agent(&self) -> Result<Running, Error> {
-        let agent = Node::Haa.address().to_string();
-        self.start(
-            Node::Haa,
-            "haa",
-            &["--agent", &agent, "--no-duplicate-address-detection", "--authentication", "none"],
-            true,
-        )
+    pub fn agent<'a>(&self, machine: &'a dyn Machine, agent: Ipv6Addr) -> Result<Running<'a>, Error> {
+        let (agent, anycast) = (agent.to_string(), ANYCAST.to_string());
+        let more = ["--no-duplicate-address-detection", "--authentication", "none", "--anycast", &anycast];
+        self.start(machine, "haa", &[["--agent", &agent].as_slice(), &more].concat())
     }
 
     /// A responder that discovers its agent and registers, beginning with this sequence number.
     ///
     /// # Errors
     /// As [`Launcher::agent`].
-    pub fn responder(&self, node: Node, sequence: u16) -> Result<Running, Error> {
-        let (care_of, lifetime, sequence) =
-            (node.address().to_string(), LIFETIME.to_string(), sequence.to_string());
+    pub fn responder<'a>(
+        &self,
+        machine: &'a dyn Machine,
+        care_of: Ipv6Addr,
+        sequence: u16,
+    ) -> Result<Running<'a>, Error> {
+        let (care_of, lifetime, sequence) = (care_of.to_string(), LIFETIME.to_string(), sequence.to_string());
         self.start(
-            node,
+            machine,
             "ar",
             &[
                 "--agent",
@@ -88,8 +80,9 @@ impl Launcher<'_> {
                 &sequence,
                 "--authentication",
                 "none",
+                "--anycast",
+                &ANYCAST.to_string(),
             ],
-            true,
         )
     }
 
@@ -97,41 +90,45 @@ impl Launcher<'_> {
     ///
     /// # Errors
     /// As [`Launcher::agent`].
-    pub fn initiator(&self, node: Node) -> Result<Running, Error> {
-        self.start(node, "ai", &[], false)
+    pub fn initiator<'a>(&self, machine: &'a dyn Machine) -> Result<Running<'a>, Error> {
+        self.start(machine, "ai", &[])
     }
 
-    fn start(&self, node: Node, role: &str, more: &[&str], anycast: bool) -> Result<Running, Error> {
-        let control = self.topology.directory().join(format!("{}.sock", node.file_name()));
-        let log = self.logs.join(format!("{}.log", node.file_name()));
-        let file = OpenOptions::new().create(true).append(true).open(&log);
-        let file = file.trying(|| format!("write {}", log.display()))?;
-        let errors = file.try_clone().trying(|| format!("write {}", log.display()))?;
-        let mut command = Command::new(&self.program);
-        command.args(["--role", role, "--interface", INTERFACE, "--forwarding", &self.forwarding]);
-        command.arg("--control").arg(&control).args(more);
-        if anycast {
-            command.args(["--anycast", &ANYCAST.to_string()]);
-        }
-        command.stdin(Stdio::null()).stdout(file).stderr(errors);
-        netns::in_namespace(&mut command, self.topology.namespace(node))?;
-        let child = command.spawn().trying(|| format!("start {}", self.program.display()))?;
-        let program = self.program.clone();
-        let mut running = Running { node, child, control, program, ended: false };
+    /// A node of this role on the machine's interface, with further arguments.
+    ///
+    /// # Errors
+    /// As [`Launcher::agent`].
+    pub fn start<'a>(
+        &self,
+        machine: &'a dyn Machine,
+        role: &str,
+        more: &[&str],
+    ) -> Result<Running<'a>, Error> {
+        let control = machine.directory().join(format!("{}.sock", machine.file_name()));
+        let control = control.display().to_string();
+        let log = self.logs.join(format!("{}.log", machine.file_name()));
+        let what = || format!("write {}", log.display());
+        let file = OpenOptions::new().create(true).append(true).open(&log).trying(what)?;
+        let errors = file.try_clone().trying(what)?;
+        let program = machine.program().display().to_string();
+        let first = [program.as_str(), "--role", role, "--interface", machine.interface()];
+        let second = ["--forwarding", &self.forwarding, "--control", &control];
+        let words = [first.as_slice(), &second, more].concat();
+        let process = machine.start(&words, file.into(), errors.into())?;
+        let mut running = Running { machine, process, control };
+        let mut ended = false;
         let ready = self.interruption.wait_for("", READY, || {
-            let exited = running.child.try_wait().trying(|| "wait for a node".to_owned())?;
-            if let Some(status) = exited {
-                running.ended = true;
-                return Err(Error::Step(format!("{} ended at once ({status})", node.name())));
+            if let Some(status) = running.process.exited().trying(|| "wait for a node".to_owned())? {
+                ended = true;
+                return Err(Error::Step(format!("{} ended at once ({status})", machine.name())));
             }
-            Ok(running.control.exists().then(|| running.ask(&["show", "config"])).filter(Result::is_ok))
+            Ok(running.ask(&["show", "config"]).ok())
         });
         match ready {
             Ok(_) => Ok(running),
             Err(Error::Interrupted) => Err(Error::Interrupted),
             Err(error) => {
-                let why =
-                    if running.ended { error.to_string() } else { format!("{} is not ready", node.name()) };
+                let why = if ended { error.to_string() } else { format!("{} is not ready", machine.name()) };
                 Err(Error::Step(format!("{why}; its log ends: {}", last_line(&log))))
             }
         }
@@ -143,12 +140,7 @@ fn last_line(log: &Path) -> String {
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("(nothing)").to_owned()
 }
 
-impl Running {
-    /// The node this is.
-    pub fn node(&self) -> Node {
-        self.node
-    }
-
+impl Running<'_> {
     /// Has a responder register now.
     ///
     /// # Errors
@@ -162,54 +154,21 @@ impl Running {
     /// # Errors
     /// [`Error::Step`] when it answers with a failure.
     pub fn ask(&self, command: &[&str]) -> Result<String, Error> {
-        let mut client = Command::new(&self.program);
-        client.args(command).arg("--control").arg(&self.control).stdin(Stdio::null());
-        let output = client.output().trying(|| format!("start {}", self.program.display()))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(Error::Step(format!("{}: {}: {}", self.node.name(), command.join(" "), said.trim())))
+        let program = self.machine.program().display().to_string();
+        let words = [[program.as_str()].as_slice(), command, &["--control", &self.control]].concat();
+        self.machine.run(&words)
     }
 
     /// Ends it by SIGTERM and waits until it has cleaned up.
     ///
     /// # Errors
     /// [`Error::Step`] when it had to be killed or ended with a failure.
-    pub fn end(mut self) -> Result<(), Error> {
-        match self.terminate() {
+    pub fn end(self) -> Result<(), Error> {
+        let name = self.machine.name();
+        match self.process.end(END) {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(Error::Step(format!("{} ended with {status}", self.node.name()))),
-            None => Err(Error::Step(format!("{} did not end within {} s", self.node.name(), END.as_secs()))),
-        }
-    }
-
-    fn terminate(&mut self) -> Option<ExitStatus> {
-        if !std::mem::replace(&mut self.ended, true)
-            && let Ok(process) = i32::try_from(self.child.id())
-        {
-            // It may have ended by itself, which the waiting finds out.
-            let _ = nix::sys::signal::kill(Pid::from_raw(process), Signal::SIGTERM);
-        }
-        let begin = Instant::now();
-        while begin.elapsed() < END {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-                Err(_) => break,
-            }
-        }
-        // Waiting collects it; a process that cannot be killed has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        None
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.terminate();
+            Some(status) => Err(Error::Step(format!("{name} ended with {status}"))),
+            None => Err(Error::Step(format!("{name} did not end within {} s", END.as_secs()))),
         }
     }
 }

@@ -14,10 +14,11 @@ use super::{
     Error, Interruption, MissingProgram, Outcome, Section5Options, Trying,
     capturing::Captures,
     claims,
+    machine::{Machine, TelnetService},
     node::{Launcher, Running},
     second_opinion,
     topology::{self, Node, Topology},
-    traffic::{self, Telnet, TelnetServer},
+    traffic::{self, Telnet},
 };
 use crate::{
     pcap::{
@@ -32,6 +33,9 @@ use crate::{
 
 /// How long something that packets cause may take to be seen.
 const SOON: Duration = Duration::from_secs(5);
+
+/// The six machines of Figure 11.
+type Machines = BTreeMap<Node, Box<dyn Machine>>;
 
 /// The steps in order.
 const SCRIPTS: [Script; 3] = [
@@ -172,14 +176,12 @@ fn run(
         // A fresh one for each step: a connection that one step broke must not be heard of in the next.
         let mut topology = Topology::build()?;
         say.line("Figure 11 stands: RT, HAA, AI1, AI2, AR1 and AR2 in network namespaces");
-        let launcher = Launcher {
-            topology: &topology,
-            program: program.clone(),
-            logs: logs.clone(),
-            forwarding: options.forwarding.clone(),
-            interruption,
-        };
-        let stage = Stage::open(&launcher, &options.out, script.name, telnetd, say)?;
+        let launcher = Launcher { logs: logs.clone(), forwarding: options.forwarding.clone(), interruption };
+        let machines: Machines = Node::ALL
+            .into_iter()
+            .map(|node| Ok((node, Box::new(topology.machine(node, &program, telnetd)?) as Box<dyn Machine>)))
+            .collect::<Result<_, Error>>()?;
+        let stage = Stage::open(&launcher, &machines, &options.out, script.name, say)?;
         steps.push(perform(script, stage, &options.out)?);
         interruption.check()?;
         if options.keep && place + 1 == SCRIPTS.len() {
@@ -236,7 +238,7 @@ fn perform(script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Er
     let directory = out.join(script.name);
     let nodes = recorded
         .iter()
-        .map(|recorded| Ok((recorded.node.name().to_owned(), capture::read(&recorded.file)?)))
+        .map(|recorded| Ok((recorded.machine.clone(), capture::read(&recorded.file)?)))
         .collect::<Result<Vec<_>, Error>>()?;
     let trace = Trace::new(nodes, &topology::owners());
     let lost: u32 = recorded.iter().map(|recorded| recorded.lost).sum();
@@ -256,8 +258,8 @@ fn perform(script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Er
     let mut captures: Vec<(String, String)> = recorded
         .iter()
         .map(|recorded| {
-            let file = format!("{}/{}.pcap", script.name, recorded.node.file_name());
-            (recorded.node.name().to_owned(), file)
+            let file = recorded.file.file_name().unwrap_or_default().to_string_lossy();
+            (recorded.machine.clone(), format!("{}/{file}", script.name))
         })
         .collect();
     if merged.exists() {
@@ -304,11 +306,11 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 /// One step being played: its nodes, sessions and captures.
 struct Stage<'a> {
     launcher: &'a Launcher<'a>,
-    telnetd: &'a Path,
+    machines: &'a Machines,
     captures: Captures,
-    running: BTreeMap<Node, Running>,
+    running: BTreeMap<Node, Running<'a>>,
     sessions: BTreeMap<Node, Telnet>,
-    servers: Vec<TelnetServer>,
+    servers: Vec<Box<dyn TelnetService>>,
     actions: Vec<(Duration, String)>,
     marks: Vec<Mark>,
     say: Say,
@@ -317,15 +319,15 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     fn open(
         launcher: &'a Launcher<'a>,
+        machines: &'a Machines,
         out: &Path,
         name: &str,
-        telnetd: &'a Path,
         say: Say,
     ) -> Result<Self, Error> {
-        let captures = Captures::start(launcher.topology, &out.join(name))?;
+        let captures = Captures::start(machines.values().map(Box::as_ref), &out.join(name))?;
         Ok(Stage {
             launcher,
-            telnetd,
+            machines,
             captures,
             running: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -334,6 +336,11 @@ impl<'a> Stage<'a> {
             marks: Vec::new(),
             say,
         })
+    }
+
+    fn machine(&self, node: Node) -> Result<&'a dyn Machine, Error> {
+        let missing = || Error::Step(format!("there is no machine for {}", node.name()));
+        self.machines.get(&node).map(Box::as_ref).ok_or_else(missing)
     }
 
     /// A heading for what follows, here and in the diagrams.
@@ -349,15 +356,15 @@ impl<'a> Stage<'a> {
     }
 
     fn start_agent(&mut self) -> Result<(), Error> {
-        let agent = self.launcher.agent()?;
+        let agent = self.launcher.agent(self.machine(Node::Haa)?, Node::Haa.address())?;
         self.running.insert(Node::Haa, agent);
         self.done("HAA runs".to_owned());
         Ok(())
     }
 
     fn start_responder(&mut self, node: Node, sequence: u16) -> Result<(), Error> {
-        let before = self.captures.count(node);
-        let responder = self.launcher.responder(node, sequence)?;
+        let before = self.captures.count(node.name());
+        let responder = self.launcher.responder(self.machine(node)?, node.address(), sequence)?;
         self.running.insert(node, responder);
         let accepted = self.wait_for_acceptance(node, before)?;
         self.done(format!("{} runs, begins with {sequence} and is accepted with {accepted}", node.name()));
@@ -365,7 +372,7 @@ impl<'a> Stage<'a> {
     }
 
     fn start_initiator(&mut self, node: Node) -> Result<(), Error> {
-        let initiator = self.launcher.initiator(node)?;
+        let initiator = self.launcher.initiator(self.machine(node)?)?;
         self.running.insert(node, initiator);
         self.done(format!("{} runs mga-node and knows Mobile IPv6", node.name()));
         Ok(())
@@ -380,7 +387,7 @@ impl<'a> Stage<'a> {
     }
 
     fn register(&mut self, node: Node) -> Result<(), Error> {
-        let before = self.captures.count(node);
+        let before = self.captures.count(node.name());
         match self.running.get(&node) {
             Some(process) => process.register()?,
             None => return Err(Error::Step(format!("{} does not run", node.name()))),
@@ -394,7 +401,7 @@ impl<'a> Stage<'a> {
     fn wait_for_acceptance(&self, node: Node, from: usize) -> Result<u16, Error> {
         let what = format!("the registration of {}", node.name());
         self.launcher.interruption.wait_for(&what, SOON, || {
-            Ok(self.captures.find(node, from, |view| match view.mobility() {
+            Ok(self.captures.find(node.name(), from, |view| match view.mobility() {
                 Some(Message::BindingAcknowledgement(message)) if message.status == Status::ACCEPTED => {
                     Some(message.sequence)
                 }
@@ -407,7 +414,7 @@ impl<'a> Stage<'a> {
     fn optimised(&mut self, node: Node, responder: Node) -> Result<(), Error> {
         let what = format!("the Binding Update of {} to {}", responder.name(), node.name());
         self.launcher.interruption.wait_for(&what, SOON, || {
-            Ok(self.captures.find(node, 0, |view| match view.mobility() {
+            Ok(self.captures.find(node.name(), 0, |view| match view.mobility() {
                 Some(Message::BindingUpdate(_)) if view.outer.source == responder.address() => Some(()),
                 _ => None,
             }))
@@ -418,14 +425,14 @@ impl<'a> Stage<'a> {
 
     fn ping(&mut self, node: Node, count: u16) -> Result<(), Error> {
         let log = self.launcher.logs.join(format!("ping-{}.log", node.file_name()));
-        let answered = traffic::ping(self.launcher.topology, node, count, &log, self.launcher.interruption)?;
+        let answered = traffic::ping(self.machine(node)?, count, &log, self.launcher.interruption)?;
         self.done(format!("{} pings A_Any: {answered} of {count} answered", node.name()));
         Ok(())
     }
 
     fn serve_telnet(&mut self) -> Result<(), Error> {
         for node in [Node::Ar1, Node::Ar2] {
-            let server = TelnetServer::start(self.launcher.topology, node, self.telnetd.to_owned())?;
+            let server = traffic::serve_telnet(self.machine(node)?)?;
             self.servers.push(server);
         }
         self.done("AR1 and AR2 serve telnet".to_owned());
@@ -433,7 +440,7 @@ impl<'a> Stage<'a> {
     }
 
     fn open_telnet(&mut self, node: Node, expected: Node) -> Result<(), Error> {
-        let session = Telnet::open(self.launcher.topology, node)?;
+        let session = Telnet::open(self.machine(node)?)?;
         self.sessions.insert(node, session);
         self.done(format!("{} opens a telnet session with A_Any", node.name()));
         self.use_telnet(node, expected)

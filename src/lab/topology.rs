@@ -12,6 +12,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 
+use super::machine::NamespaceMachine;
 use crate::platform::{
     self,
     netns::{self, NetworkNamespace, WireEnd},
@@ -91,7 +92,7 @@ impl Node {
     }
 
     /// The interface on which it is captured.
-    pub fn captured_interface(self) -> &'static str {
+    fn captured_interface(self) -> &'static str {
         match self {
             Node::Rt => router_interface(1),
             _ => INTERFACE,
@@ -203,6 +204,26 @@ impl Topology {
         // `build` returns only with all six.
         let (_, namespace) = found.unwrap_or_else(|| unreachable!("{} was not built", node.name()));
         namespace
+    }
+
+    /// A node as a machine of the lab, on which `program` is the node's program and `telnetd` answers telnet.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
+    pub fn machine(
+        &self,
+        node: Node,
+        program: &Path,
+        telnetd: &Path,
+    ) -> Result<NamespaceMachine, platform::Error> {
+        Ok(NamespaceMachine {
+            name: node.name().to_owned(),
+            interface: node.captured_interface().to_owned(),
+            namespace: self.namespace(node).handle()?,
+            directory: self.directory.clone(),
+            program: program.to_owned(),
+            telnetd: telnetd.to_owned(),
+        })
     }
 
     /// A directory for sockets and scripts, short enough for a socket's address; it goes with the topology.
