@@ -28,6 +28,7 @@ const HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
 const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
 const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xa);
 const ELSEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 9, 0, 0, 0, 1);
+const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 9, 0, 0, 0, 0xa);
 const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Long enough for an ICMPv6 error on a wire without delay.
@@ -334,6 +335,32 @@ fn h094_an_owned_address_is_answered_for_on_the_link_and_its_packets_come_to_us(
         let gone = run_in(&wire.peer, "ping", &["-c", "1", "-W", "1", &ANYCAST.to_string()]);
         assert!(!gone.status.success());
         assert!(drain(node).is_empty());
+    });
+}
+
+/// Thesis 4.3.3: a midway agent changes the routing of its network and nothing on its link.
+#[test]
+fn a_routed_address_is_owned_by_its_route_alone_under_a_number_of_its_own() {
+    let wire = Wire::new();
+    wire.peer.ip(&["-6", "route", "add", &format!("{FAR}/128"), "via", &HOST.to_string()]).expect("a route");
+    wire.with_node(|node| {
+        node.forward_packets().expect("it forwards");
+        node.route(FAR, 78).expect("routed");
+        node.route(FAR, 78).expect("routed already");
+        let listed = || wire.host.ip(&["-6", "route", "show", "proto", "78"]).expect("a listing");
+        let line = listed();
+        assert!(line.starts_with(&format!("{FAR} dev {} metric 1 ", node.tunnel_name())), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert_eq!(wire.host.ip(&["-6", "neigh", "show", "proxy"]).expect("a listing"), "");
+        let ping = spawn_in(&wire.peer, "ping", &["-c", "1", "-W", "1", &FAR.to_string()]);
+        let came = wait_for(node, |received| {
+            (received.intake == Intake::Own).then(|| destination(received.packet.as_slice()))
+        });
+        assert_eq!(came, Some(FAR));
+        finish(ping);
+        node.unroute(FAR).expect("given up");
+        assert_eq!(listed(), "");
+        node.unroute(FAR).expect("given up already");
     });
 }
 
@@ -983,6 +1010,7 @@ fn child_process() {
     node.own(ANYCAST).expect("owned");
     node.assign(ELSEWHERE).expect("assigned");
     node.redirect(PEER, HOST).expect("redirected");
+    node.route(FAR, 78).expect("routed");
     node.steal(&[Steal::MobilityHeader { destination: HOST }]).expect("stolen");
     println!("ready");
     loop {
@@ -1023,6 +1051,7 @@ fn what_a_killed_node_left_is_swept_by_the_next_and_two_cannot_run_at_once() {
     for leftover in ["fwmark 0", "table netdev mga_crash_eth0", "proxy proto 77", "all/forwarding = 1"] {
         assert!(after.contains(leftover), "{leftover} did not survive the crash: {after}");
     }
+    assert!(!after.contains(&FAR.to_string()), "nobody is drawn to a dead agent: {after}");
     wire.host
         .run(|| {
             let node = Host::open(&options).expect("the next run opens");

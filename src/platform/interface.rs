@@ -4,6 +4,10 @@
 
 use std::net::Ipv6Addr;
 
+/// The number that marks what this program puts into the routing tables, where the system has one; a midway agent's
+/// captures bear it unless it is told another (thesis 4.3.3). Not taken in iproute2's `rt_protos`.
+pub const ROUTE_PROTOCOL: u8 = 77;
+
 /// The interface a node lives on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {

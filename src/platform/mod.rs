@@ -15,6 +15,6 @@ mod linux;
 
 pub use error::Error;
 pub use intake::{Intake, Options, Received, SendReport, Steal};
-pub use interface::{Interface, InterfaceAddress};
+pub use interface::{Interface, InterfaceAddress, ROUTE_PROTOCOL};
 #[cfg(target_os = "linux")]
 pub use linux::{Host, netns};

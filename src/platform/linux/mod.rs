@@ -22,7 +22,7 @@ use crate::wire::PacketBuffer;
 use changes::{Changes, Undo, is_gone, parameter};
 use filter::Filter;
 use link::LinkIntake;
-use netlink::{Events, Link, Netlink, Route, Rule};
+use netlink::{Events, Link, Netlink, Route, RouteKind, Rule};
 use netlink_packet_route::link::LinkLayerType;
 use sender::{MARK, Sender};
 use std::{
@@ -38,6 +38,8 @@ use std::{
 };
 use tunnel::Tunnel;
 
+/// Where the kernel keeps its IPv6 parameters, one directory for each interface, below `/proc/sys`.
+const CONF: &str = "net/ipv6/conf";
 /// The kernel's main routing table.
 const MAIN_TABLE: u32 = 254;
 /// Our tables are this and 24 bits of the node's name.
@@ -72,6 +74,8 @@ pub struct Host {
     filter: Filter,
     pool: Pool,
     owned: BTreeSet<Ipv6Addr>,
+    /// The addresses owned by a route only, with its protocol number.
+    routed: BTreeMap<Ipv6Addr, u8>,
     assigned: BTreeSet<Ipv6Addr>,
     redirected: BTreeMap<Ipv6Addr, Ipv6Addr>,
     malformed: u64,
@@ -126,6 +130,7 @@ impl Host {
             filter: Filter::default(),
             pool: Pool::new(room),
             owned: BTreeSet::new(),
+            routed: BTreeMap::new(),
             assigned: BTreeSet::new(),
             redirected: BTreeMap::new(),
             malformed: 0,
@@ -201,44 +206,52 @@ impl Host {
         }
     }
 
-    /// Makes this host forward IPv6 packets and answer at once for the addresses it owns (RFC 3775
-    /// 10.4.1). Interfaces that learn their routes from Router Advertisements go on doing so.
+    /// Makes this host forward IPv6 packets and answer at once for the addresses it owns (RFC 3775 10.4.1).
     ///
     /// # Errors
     /// What the kernel says.
     pub fn become_router(&mut self) -> Result<(), Error> {
-        const CONF: &str = "net/ipv6/conf";
-        let all_forwarding = format!("{CONF}/all/forwarding");
-        let what = || "look at the IPv6 parameters".to_owned();
-        if parameter(&all_forwarding).trying(what)? != "1" {
-            let mut names: Vec<String> = fs::read_dir(format!("/proc/sys/{CONF}"))
-                .trying(what)?
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .filter(|name| name != "all" && *name != self.tunnel.name())
-                .collect();
-            names.sort_unstable();
-            for name in names {
-                // An interface can go away while we look.
-                let accepts = parameter(&format!("{CONF}/{name}/accept_ra")).unwrap_or_default();
-                if accepts == "1" {
-                    // 1 means "unless forwarding": the kernel would forget its default route.
-                    self.changes.set_parameter(&format!("{CONF}/{name}/accept_ra"), "2")?;
-                }
-                let key = format!("{CONF}/{name}/forwarding");
-                let before = parameter(&key).unwrap_or_default();
-                if before == "1" {
-                    // Turning all off again will turn this one off too.
-                    let undo = Undo::Parameter { key, ours: None, before };
-                    self.changes.make(undo, |_| Ok(()))?;
-                }
-            }
-            self.changes.set_parameter(&all_forwarding, "1")?;
-        }
+        self.forward_packets()?;
         // "all" is what makes the kernel answer a unicast solicitation, too, instead of forwarding it.
         self.changes.set_parameter(&format!("{CONF}/all/proxy_ndp"), "1")?;
         let name = self.interface.name.clone();
         self.changes.set_parameter(&format!("{CONF}/{name}/proxy_ndp"), "1")?;
         self.changes.set_parameter(&format!("net/ipv6/neigh/{name}/proxy_delay"), "0")
+    }
+
+    /// Makes this host forward IPv6 packets. Interfaces that learn their routes from Router Advertisements go on doing
+    /// so.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn forward_packets(&mut self) -> Result<(), Error> {
+        let all_forwarding = format!("{CONF}/all/forwarding");
+        let what = || "look at the IPv6 parameters".to_owned();
+        if parameter(&all_forwarding).trying(what)? == "1" {
+            return Ok(());
+        }
+        let mut names: Vec<String> = fs::read_dir(format!("/proc/sys/{CONF}"))
+            .trying(what)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name != "all" && *name != self.tunnel.name())
+            .collect();
+        names.sort_unstable();
+        for name in names {
+            // An interface can go away while we look.
+            let accepts = parameter(&format!("{CONF}/{name}/accept_ra")).unwrap_or_default();
+            if accepts == "1" {
+                // 1 means "unless forwarding": the kernel would forget its default route.
+                self.changes.set_parameter(&format!("{CONF}/{name}/accept_ra"), "2")?;
+            }
+            let key = format!("{CONF}/{name}/forwarding");
+            let before = parameter(&key).unwrap_or_default();
+            if before == "1" {
+                // Turning all off again will turn this one off too.
+                let undo = Undo::Parameter { key, ours: None, before };
+                self.changes.make(undo, |_| Ok(()))?;
+            }
+        }
+        self.changes.set_parameter(&all_forwarding, "1")
     }
 
     /// Takes over `address`, which is no address of this kernel (thesis 4.2): answers Neighbor
@@ -301,17 +314,46 @@ impl Host {
         if address.is_unicast_link_local() {
             return Ok(());
         }
-        let route = self.owned_route(address);
+        let route = self.owned_route(address, RouteKind::Own);
         self.changes.netlink.add_route(&route).trying(what)
     }
 
-    fn owned_route(&self, address: Ipv6Addr) -> Route {
+    fn owned_route(&self, address: Ipv6Addr, kind: RouteKind) -> Route {
         Route {
             table: MAIN_TABLE,
             destination: Some(address),
             device: self.tunnel.index(),
             preferred_source: None,
+            kind,
         }
+    }
+
+    /// Takes over `address`, which is no address of this kernel, by a route alone (thesis 4.3.3): what this host
+    /// forwards to it comes in by [`Intake::Own`](super::Intake::Own). A routing daemon that passes routes of the
+    /// number `protocol` on makes the routers around send it here. The route ends with [`Host::unroute`] or with this
+    /// process, whichever way that ends: it leads into our device.
+    ///
+    /// # Errors
+    /// What the kernel says; nothing is changed then.
+    pub fn route(&mut self, address: Ipv6Addr, protocol: u8) -> Result<(), Error> {
+        if self.routed.contains_key(&address) {
+            return Ok(());
+        }
+        let route = self.owned_route(address, RouteKind::Redistributed(protocol));
+        self.changes.netlink.add_route(&route).trying(|| format!("route {address} to this node"))?;
+        self.routed.insert(address, protocol);
+        Ok(())
+    }
+
+    /// Gives up an address taken by [`Host::route`].
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unroute(&mut self, address: Ipv6Addr) -> Result<(), Error> {
+        let Some(protocol) = self.routed.remove(&address) else { return Ok(()) };
+        let route = self.owned_route(address, RouteKind::Redistributed(protocol));
+        unless_gone(self.changes.netlink.remove_route(&route))
+            .trying(|| format!("end the route of {address} to this node"))
     }
 
     /// Gives up an address taken by [`Host::own`].
@@ -325,7 +367,7 @@ impl Host {
         let index = self.interface.index;
         let what = || format!("disown {address}");
         let proxied = self.changes.undo(&Undo::Proxied { interface: index, address });
-        let route = self.owned_route(address);
+        let route = self.owned_route(address, RouteKind::Own);
         let route = unless_gone(self.changes.netlink.remove_route(&route)).trying(what);
         let group = self.leave_group_of(address).trying(what);
         proxied.and(route).and(group)
@@ -539,7 +581,13 @@ impl Host {
     }
 
     fn table_route(&self, destination: Option<Ipv6Addr>, preferred_source: Option<Ipv6Addr>) -> Route {
-        Route { table: self.table(), destination, device: self.tunnel.index(), preferred_source }
+        Route {
+            table: self.table(),
+            destination,
+            device: self.tunnel.index(),
+            preferred_source,
+            kind: RouteKind::Own,
+        }
     }
 
     fn rule(&self, source: Option<Ipv6Addr>, destination: Option<Ipv6Addr>) -> Rule {

@@ -2,7 +2,7 @@
 //! It is what RFC 3775 section 10.4.1 (proxy neighbour discovery) and thesis section 4 ask of a host.
 //! Called by the rest of `platform::linux`; nothing here touches packets.
 
-use super::super::interface::InterfaceAddress;
+use super::super::interface::{InterfaceAddress, ROUTE_PROTOCOL};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
@@ -21,9 +21,6 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     os::fd::{AsRawFd, BorrowedFd},
 };
-
-/// Marks our routes, rules and proxied neighbours in every listing; not taken in iproute2's `rt_protos`.
-pub const PROTOCOL: u8 = 77;
 
 /// Multicast groups of rtnetlink that tell of links and of IPv6 addresses (`RTNLGRP_*` as masks).
 const EVENT_GROUPS: u32 = 1 | 1 << (libc::RTNLGRP_IPV6_IFADDR - 1);
@@ -61,6 +58,17 @@ pub struct Route {
     pub destination: Option<Ipv6Addr>,
     pub device: u32,
     pub preferred_source: Option<Ipv6Addr>,
+    pub kind: RouteKind,
+}
+
+/// Whom a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// Ours alone.
+    Own,
+    /// For a routing daemon to pass on, which knows it by this protocol number. Such a daemon distrusts a gateway on a
+    /// device without addresses, so there is none.
+    Redistributed(u8),
 }
 
 /// A socket for requests, each answered before the next is made.
@@ -282,12 +290,21 @@ fn route_message(route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet6;
     message.header.table = RouteHeader::RT_TABLE_UNSPEC;
-    message.header.protocol = RouteProtocol::Other(PROTOCOL);
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.attributes.push(RouteAttribute::Table(route.table));
     message.attributes.push(RouteAttribute::Oif(route.device));
-    message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet6(FAR_END)));
+    message.header.protocol = match route.kind {
+        RouteKind::Own => {
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet6(FAR_END)));
+            RouteProtocol::Other(ROUTE_PROTOCOL)
+        }
+        RouteKind::Redistributed(protocol) => {
+            // Better than what that daemon has learnt of other agents.
+            message.attributes.push(RouteAttribute::Priority(1));
+            RouteProtocol::from(protocol)
+        }
+    };
     if let Some(destination) = route.destination {
         message.header.destination_prefix_length = 128;
         message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(destination)));
@@ -307,7 +324,7 @@ fn rule_message(rule: &Rule) -> RuleMessage {
     // "Mark and mask is 0" is the only way to say "unless marked": `not` would invert the addresses too.
     message.attributes.push(RuleAttribute::FwMark(0));
     message.attributes.push(RuleAttribute::FwMask(rule.unless_marked));
-    message.attributes.push(RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)));
+    message.attributes.push(RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)));
     if let Some(source) = rule.source {
         message.header.src_len = 128;
         message.attributes.push(RuleAttribute::Source(source.into()));
@@ -326,7 +343,7 @@ fn proxied_message(index: u32, address: Ipv6Addr) -> NeighbourMessage {
     message.header.state = NeighbourState::Permanent;
     message.header.flags = NeighbourFlags::Proxy;
     message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)));
-    message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL)));
+    message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)));
     message
 }
 
