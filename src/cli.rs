@@ -41,7 +41,7 @@ struct Cli {
 
 #[derive(Args)]
 struct RunArguments {
-    /// What this node is: home anycast agent, anycast responder or anycast initiator
+    /// What this node is: home or midway anycast agent, anycast responder or anycast initiator
     #[arg(long, value_enum)]
     role: Option<Role>,
     /// TOML file with the same words; the command line wins over it
@@ -50,7 +50,7 @@ struct RunArguments {
     /// The link
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
-    /// haa: own agent address on the home link; ar: the agent to register with (`::` discovers one)
+    /// haa, maa: own agent address; ar: the agent to register with (`::` discovers one)
     #[arg(long, value_name = "ADDR")]
     agent: Option<Ipv6Addr>,
     /// An anycast address; repeatable
@@ -68,7 +68,7 @@ struct RunArguments {
     /// ar: first sequence number; default random
     #[arg(long, value_name = "N")]
     initial_sequence: Option<u16>,
-    /// haa, ar: how Binding Updates are authenticated; must be said
+    /// haa, maa, ar: how Binding Updates are authenticated; must be said
     #[arg(long, value_enum)]
     authentication: Option<Authentication>,
     /// Control socket; default /run/mga-node/ROLE-INTERFACE.sock
@@ -77,18 +77,21 @@ struct RunArguments {
     /// Who carries the packet rewrites out
     #[arg(long, value_enum)]
     forwarding: Option<Forwarding>,
-    /// haa: a home prefix; repeatable; default: the interface's prefixes
+    /// haa, maa: a home prefix; repeatable; default of haa: the interface's prefixes, of maa: the anycast addresses
     #[arg(long, value_name = "PREFIX")]
     home_prefix: Vec<Ipv6Net>,
     /// ar: length of the home prefix, for agent discovery
     #[arg(long, value_name = "LENGTH")]
     home_prefix_length: Option<u8>,
-    /// haa: longest lifetime granted
+    /// haa, maa: longest lifetime granted
     #[arg(long, value_name = "SECONDS")]
     max_lifetime: Option<u32>,
-    /// haa, ai: bindings held at most
+    /// haa, maa, ai: bindings held at most
     #[arg(long, value_name = "N")]
     max_bindings: Option<usize>,
+    /// maa: protocol number of the routes that a routing daemon is to pass on; default 77
+    #[arg(long, value_name = "N")]
+    route_protocol: Option<u8>,
     /// haa: acknowledge first registrations without probing the home link for the address
     #[arg(long)]
     no_duplicate_address_detection: bool,
@@ -385,6 +388,7 @@ impl RunArguments {
             home_prefix_length: self.home_prefix_length,
             max_lifetime: self.max_lifetime,
             max_bindings: self.max_bindings,
+            route_protocol: self.route_protocol,
             duplicate_address_detection: self.no_duplicate_address_detection.then_some(false),
             preference: self.preference,
             refresh_advice: self.refresh_advice,

@@ -10,13 +10,15 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
-use super::config::{ArSettings, RoleSettings, Settings};
+use super::config::{ArSettings, CaptureSettings, HaaSettings, RoleSettings, Settings};
 use super::control::{Control, ControlDirectory, Request, Respond};
 use super::event_log::EventLog;
 use super::node::{Node, NodeCommand};
 use super::start::{Own, at_home, prepare, resolve_in_time, take_in_for_initiator, take_in_for_responder};
 use crate::forwarding::user::{Direction, Fate, Forwarder};
-use crate::platform::{self, Host, Intake, InterfaceAddress, Options, Received, signals::Signals};
+use crate::platform::{
+    self, Host, Intake, InterfaceAddress, Options, ROUTE_PROTOCOL, Received, signals::Signals,
+};
 use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::clock::Instant;
 use crate::protocol::report::Report;
@@ -235,9 +237,19 @@ impl Daemon<'_> {
             }
             Action::CaptureAddress(address) => self.host.own(address)?,
             Action::ReleaseAddress(address) => self.host.disown(address)?,
+            Action::RouteAddress(address) => self.host.route(address, self.route_protocol())?,
+            Action::UnrouteAddress(address) => self.host.unroute(address)?,
             Action::Report(report) => self.tell(&report),
         }
         Ok(())
+    }
+
+    /// The number of the routes that draw packets here.
+    fn route_protocol(&self) -> u8 {
+        match &self.settings.role {
+            RoleSettings::Haa(HaaSettings { capture: CaptureSettings::Route { protocol }, .. }) => *protocol,
+            _ => ROUTE_PROTOCOL,
+        }
     }
 
     /// The address stays redirected while another own address has a binding for it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::config::{ArSettings, HaaSettings, RoleSettings, Settings};
+use super::config::{ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings};
 use super::event_loop::Error;
 use super::node::Node;
 use crate::platform::{self, Host, InterfaceAddress, Steal, signals::Signals};
@@ -17,6 +17,7 @@ use crate::protocol::ai::{Ai, AiConfig, AiPolicy};
 use crate::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy};
 use crate::protocol::clock::Instant;
 use crate::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
+use crate::protocol::maa;
 use crate::protocol::prefix_discovery::AdvertisementWindow;
 use crate::protocol::random::Random;
 use crate::wire::mobility::Lifetime;
@@ -88,8 +89,11 @@ fn resolve(host: &Host, settings: &mut Settings) -> Result<Vec<InterfaceAddress>
         }),
     };
     let anycast: Vec<Ipv6Addr> = match &mut settings.role {
-        RoleSettings::Haa(HaaSettings { agent, anycast, home_prefixes, .. }) => {
+        RoleSettings::Haa(HaaSettings { agent, anycast, home_prefixes, capture, .. }) => {
             *agent = Some(choose("agent", *agent)?);
+            if home_prefixes.is_empty() && matches!(capture, CaptureSettings::Route { .. }) {
+                *home_prefixes = anycast.iter().map(|address| Ipv6Net::from(*address)).collect();
+            }
             if home_prefixes.is_empty() {
                 let nets = addresses
                     .iter()
@@ -128,39 +132,41 @@ pub(super) fn prepare(
     match &settings.role {
         RoleSettings::Haa(settings) => {
             let agent = settings.agent.ok_or_else(unresolved)?;
-            let link_address = interface.link_address.ok_or_else(|| {
-                Error::Address(format!("{} has no link-layer address; an agent needs one", interface.name))
-            })?;
-            host.become_router()?;
+            if matches!(settings.capture, CaptureSettings::HomeLink(_)) && interface.link_address.is_none() {
+                let message = format!("{} has no link-layer address; an agent needs one", interface.name);
+                return Err(Error::Address(message));
+            }
             host.steal(&[
                 Steal::MobilityHeader { destination: agent },
                 Steal::DestinationOptions { destination: agent },
                 Steal::RoutingHeader { destination: agent },
                 Steal::Tunnel { source: None, destination: agent },
             ])?;
-            host.tap(&[agent], true)?;
             let config = HaaConfig {
                 agent,
                 link_local: host.link_local()?,
-                link_address,
+                link_address: interface.link_address.unwrap_or_default(),
                 home_prefixes: settings.home_prefixes.clone(),
                 anycast: settings.anycast.clone(),
                 max_lifetime: Lifetime::from_seconds(settings.max_lifetime),
                 max_bindings: settings.max_bindings,
-                duplicate_address_detection: settings.duplicate_address_detection,
+                duplicate_address_detection: false,
             };
-            let home_link = settings.home_link;
-            let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
-            let home_link = HomeLinkConfig {
-                preference: home_link.preference,
-                refresh_advice: home_link.refresh_advice.map(Lifetime::from_seconds),
-                prefix_advertisements: home_link.mobile_prefix_advertisements.then(|| AdvertisementWindow {
-                    least: seconds(home_link.min_prefix_interval),
-                    most: seconds(home_link.max_prefix_interval),
-                }),
-                seed: u64::from_be_bytes(SystemRandom.octets8()),
+            let haa = match settings.capture {
+                CaptureSettings::HomeLink(home_link) => {
+                    host.become_router()?;
+                    host.tap(&[agent], true)?;
+                    let duplicate_address_detection = home_link.duplicate_address_detection;
+                    let config = HaaConfig { duplicate_address_detection, ..config };
+                    Haa::on_home_link(config, home_link_config(&home_link))
+                }
+                CaptureSettings::Route { .. } => {
+                    host.forward_packets()?;
+                    host.tap(&[agent], false)?;
+                    maa::agent(config)
+                }
             };
-            Ok((Node::Haa(Box::new(Haa::on_home_link(config, home_link))), Own::Fixed(agent)))
+            Ok((Node::Haa(Box::new(haa)), Own::Fixed(agent)))
         }
         RoleSettings::Ar(settings) => {
             let care_of = settings.care_of.ok_or_else(unresolved)?;
@@ -205,6 +211,19 @@ pub(super) fn prepare(
             let ai = Ai::new(&config, Box::new(SystemRandom)).with_policy(policy);
             Ok((Node::Ai(Box::new(ai)), Own::Interface(own)))
         }
+    }
+}
+
+fn home_link_config(settings: &HomeLinkSettings) -> HomeLinkConfig {
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    HomeLinkConfig {
+        preference: settings.preference,
+        refresh_advice: settings.refresh_advice.map(Lifetime::from_seconds),
+        prefix_advertisements: settings.mobile_prefix_advertisements.then(|| AdvertisementWindow {
+            least: seconds(settings.min_prefix_interval),
+            most: seconds(settings.max_prefix_interval),
+        }),
+        seed: u64::from_be_bytes(SystemRandom.octets8()),
     }
 }
 

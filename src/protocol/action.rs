@@ -24,6 +24,11 @@ pub enum Action {
     CaptureAddress(Ipv6Addr),
     /// Stop attracting packets for this address.
     ReleaseAddress(Ipv6Addr),
+    /// Attract packets for this address by the routing of the network this host is in, and take what arrives
+    /// (thesis 4.3.3).
+    RouteAddress(Ipv6Addr),
+    /// Stop attracting packets for this address by routing.
+    UnrouteAddress(Ipv6Addr),
     /// Tell the operator.
     Report(Report),
 }

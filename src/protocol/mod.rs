@@ -17,6 +17,7 @@ pub mod home_link;
 pub mod home_prefixes;
 pub mod input;
 pub mod limits;
+pub mod maa;
 pub mod pace;
 pub mod prefix_discovery;
 pub mod random;

@@ -8,6 +8,7 @@ mod figure11;
 mod garbage;
 mod home_link;
 mod lifecycle;
+mod midway;
 mod mistakes;
 mod movement;
 mod traffic;

@@ -7,6 +7,7 @@ mod forwarding;
 mod home_link;
 mod initiator;
 mod kame;
+mod midway;
 mod mobility_header;
 mod network;
 mod random_input;

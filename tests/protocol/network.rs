@@ -142,10 +142,10 @@ impl<'a> Network<'a> {
                     Action::RemoveRule(key) => {
                         node.forwarder().remove(&key);
                     }
-                    Action::CaptureAddress(captured) => {
+                    Action::CaptureAddress(captured) | Action::RouteAddress(captured) => {
                         node.captured().insert(captured);
                     }
-                    Action::ReleaseAddress(released) => {
+                    Action::ReleaseAddress(released) | Action::UnrouteAddress(released) => {
                         node.captured().remove(&released);
                     }
                     Action::Report(_) => {}

@@ -291,10 +291,10 @@ impl<'a, R: Role> Replayer<'a, R> {
                 Action::RemoveRule(key) => {
                     self.forwarder.remove(&key);
                 }
-                Action::CaptureAddress(address) => {
+                Action::CaptureAddress(address) | Action::RouteAddress(address) => {
                     self.captured.insert(address);
                 }
-                Action::ReleaseAddress(address) => {
+                Action::ReleaseAddress(address) | Action::UnrouteAddress(address) => {
                     self.captured.remove(&address);
                 }
                 Action::Report(_) => {}

@@ -6,9 +6,12 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::Path;
 
-use super::settings::{AiSettings, ArSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings};
+use super::settings::{
+    AiSettings, ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings,
+};
 use super::words::{Authentication, Given, Role};
 use super::{ConfigError, RUN_DIRECTORY};
+use crate::platform::ROUTE_PROTOCOL;
 use crate::protocol::input::is_routable_unicast;
 
 /// What a responder asks for unless told otherwise, in seconds: the longest that return routability bindings live.
@@ -26,8 +29,9 @@ impl Given {
     /// # Errors
     /// For the first word that is missing, wrong or meaningless to the role.
     pub fn settle(self) -> Result<Settings, ConfigError> {
-        let role =
-            self.role.ok_or(ConfigError::Missing { field: "role", remedy: "say --role haa, ar or ai" })?;
+        let role = self
+            .role
+            .ok_or(ConfigError::Missing { field: "role", remedy: "say --role haa, maa, ar or ai" })?;
         let interface =
             self.interface.clone().filter(|name| !name.is_empty()).ok_or(ConfigError::Missing {
                 field: "interface",
@@ -67,7 +71,14 @@ impl Given {
         )?;
         let forwarding = self.forwarding.unwrap_or_default();
         let role = match role {
-            Role::Haa => RoleSettings::Haa(self.settle_haa()?),
+            Role::Haa => {
+                let home_link = self.settle_home_link()?;
+                RoleSettings::Haa(self.settle_agent(CaptureSettings::HomeLink(home_link))?)
+            }
+            Role::Maa => {
+                let capture = self.settle_route()?;
+                RoleSettings::Haa(self.settle_agent(capture)?)
+            }
             Role::Ar => RoleSettings::Ar(self.settle_ar()?),
             Role::Ai => RoleSettings::Ai(AiSettings {
                 max_bindings: self.max_bindings.unwrap_or(DEFAULT_MAX_BINDINGS),
@@ -77,14 +88,13 @@ impl Given {
         Ok(Settings { interface, control, forwarding, role })
     }
 
-    fn settle_haa(self) -> Result<HaaSettings, ConfigError> {
+    fn settle_agent(self, capture: CaptureSettings) -> Result<HaaSettings, ConfigError> {
         let authentication = self.settle_authentication()?;
         if let Some(agent) = self.agent {
             wrong_unless(is_routable_unicast(&agent), "agent", agent, "give the agent's own global address")?;
         }
         let max_lifetime = self.max_lifetime.unwrap_or(LONGEST_LIFETIME);
         check_lifetime("max-lifetime", max_lifetime)?;
-        let home_link = self.settle_home_link()?;
         Ok(HaaSettings {
             agent: self.agent,
             anycast: self.anycast.iter().map(|entry| entry.address).collect(),
@@ -92,9 +102,27 @@ impl Given {
             home_prefixes: self.home_prefix,
             max_lifetime,
             max_bindings: self.max_bindings.unwrap_or(DEFAULT_MAX_BINDINGS),
-            duplicate_address_detection: self.duplicate_address_detection.unwrap_or(true),
-            home_link,
+            capture,
         })
+    }
+
+    /// A midway agent is on no home link that could tell it the prefixes.
+    fn settle_route(&self) -> Result<CaptureSettings, ConfigError> {
+        if self.anycast.is_empty() && self.home_prefix.is_empty() {
+            return Err(ConfigError::Missing {
+                field: "anycast",
+                remedy: "say --anycast with each address served, or --home-prefix to serve every address in it",
+            });
+        }
+        let protocol = self.route_protocol.unwrap_or(ROUTE_PROTOCOL);
+        // The lower numbers are the kernel's; routing daemons do not pass such routes on.
+        wrong_unless(
+            protocol > 4,
+            "route-protocol",
+            protocol,
+            "give a number from 5 to 255 that nothing else uses",
+        )?;
+        Ok(CaptureSettings::Route { protocol })
     }
 
     fn settle_home_link(&self) -> Result<HomeLinkSettings, ConfigError> {
@@ -111,6 +139,7 @@ impl Given {
             "give seconds from 1 to max-prefix-interval",
         )?;
         Ok(HomeLinkSettings {
+            duplicate_address_detection: self.duplicate_address_detection.unwrap_or(true),
             preference: self.preference.unwrap_or(0),
             refresh_advice: self.refresh_advice,
             mobile_prefix_advertisements: self.mobile_prefix_advertisements.unwrap_or(true),
@@ -277,19 +306,36 @@ mod tests {
             given(&format!("{agent}preference = -5\nrefresh-advice = 96\nmax-prefix-interval = 300"))
                 .settle()
                 .expect("good settings");
-        let RoleSettings::Haa(HaaSettings { home_link, .. }) = &settings.role else { panic!("an agent's") };
+        let RoleSettings::Haa(HaaSettings { capture, .. }) = &settings.role else { panic!("an agent's") };
         let expected = HomeLinkSettings {
+            duplicate_address_detection: true,
             preference: -5,
             refresh_advice: Some(96),
             mobile_prefix_advertisements: true,
             min_prefix_interval: 300,
             max_prefix_interval: 300,
         };
-        assert_eq!(*home_link, expected);
+        assert_eq!(*capture, CaptureSettings::HomeLink(expected));
         assert_eq!(settings.words().settle().expect("good settings"), settings);
         assert!(error(&format!("{agent}refresh-advice = 97")).starts_with("refresh-advice = 97:"));
         let message = error(&format!("{agent}min-prefix-interval = 9\nmax-prefix-interval = 8"));
         assert!(message.starts_with("min-prefix-interval = 9:"), "{message}");
+    }
+
+    #[test]
+    fn a_midway_agent_must_be_told_what_it_serves() {
+        let agent = "role = 'maa'\ninterface = 'eth0'\nauthentication = 'none'\n";
+        assert!(error(agent).starts_with("anycast is missing: "));
+        for served in ["home-prefix = ['2001:db8:0:1::/64']", "[[anycast]]\naddress = '2001:db8:0:1::a'"] {
+            let settings = given(&format!("{agent}{served}")).settle().expect("good settings");
+            let RoleSettings::Haa(HaaSettings { capture, .. }) = &settings.role else { panic!("an agent's") };
+            assert_eq!(*capture, CaptureSettings::Route { protocol: 77 });
+            assert_eq!(settings.words().settle().expect("good settings"), settings);
+        }
+        let message = error(&format!("{agent}route-protocol = 4\n[[anycast]]\naddress = '2001:db8:0:1::a'"));
+        assert!(message.starts_with("route-protocol = 4: "), "{message}");
+        let message = error(&format!("{agent}preference = 1"));
+        assert_eq!(message, "preference means nothing to role maa: leave it out");
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod checks;
 mod settings;
 mod words;
 
-pub use settings::{AiSettings, ArSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings};
+pub use settings::{
+    AiSettings, ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings,
+};
 pub use words::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
 
 /// Where control sockets and journals live unless told otherwise.

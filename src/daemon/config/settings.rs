@@ -37,13 +37,22 @@ pub struct HaaSettings {
     /// Seconds.
     pub max_lifetime: u32,
     pub max_bindings: usize,
-    pub duplicate_address_detection: bool,
-    pub home_link: HomeLinkSettings,
+    pub capture: CaptureSettings,
+}
+
+/// What makes an agent a home or a midway one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureSettings {
+    /// A home anycast agent, on its home link.
+    HomeLink(HomeLinkSettings),
+    /// A midway anycast agent (thesis 4.3.3), with the protocol number of its routes.
+    Route { protocol: u8 },
 }
 
 /// An agent's part among the agents and prefixes of its home link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeLinkSettings {
+    pub duplicate_address_detection: bool,
     pub preference: i16,
     /// Seconds.
     pub refresh_advice: Option<u32>,
@@ -102,6 +111,7 @@ impl RoleSettings {
     /// Which role these are for.
     pub fn role(&self) -> Role {
         match self {
+            RoleSettings::Haa(HaaSettings { capture: CaptureSettings::Route { .. }, .. }) => Role::Maa,
             RoleSettings::Haa(_) => Role::Haa,
             RoleSettings::Ar(_) => Role::Ar,
             RoleSettings::Ai(_) => Role::Ai,
@@ -111,6 +121,12 @@ impl RoleSettings {
 
 impl HaaSettings {
     fn words(self) -> Given {
+        let of_capture = match self.capture {
+            CaptureSettings::HomeLink(home_link) => home_link.words(),
+            CaptureSettings::Route { protocol } => {
+                Given { route_protocol: Some(protocol), ..Given::default() }
+            }
+        };
         Given {
             agent: self.agent,
             anycast: self.anycast.into_iter().map(AnycastEntry::of).collect(),
@@ -118,12 +134,20 @@ impl HaaSettings {
             home_prefix: self.home_prefixes,
             max_lifetime: Some(self.max_lifetime),
             max_bindings: Some(self.max_bindings),
+            ..of_capture
+        }
+    }
+}
+
+impl HomeLinkSettings {
+    fn words(self) -> Given {
+        Given {
             duplicate_address_detection: Some(self.duplicate_address_detection),
-            preference: Some(self.home_link.preference),
-            refresh_advice: self.home_link.refresh_advice,
-            mobile_prefix_advertisements: Some(self.home_link.mobile_prefix_advertisements),
-            min_prefix_interval: Some(self.home_link.min_prefix_interval),
-            max_prefix_interval: Some(self.home_link.max_prefix_interval),
+            preference: Some(self.preference),
+            refresh_advice: self.refresh_advice,
+            mobile_prefix_advertisements: Some(self.mobile_prefix_advertisements),
+            min_prefix_interval: Some(self.min_prefix_interval),
+            max_prefix_interval: Some(self.max_prefix_interval),
             ..Given::default()
         }
     }

@@ -18,6 +18,8 @@ use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
 pub enum Role {
     /// Home anycast agent (Mobile IPv6: home agent).
     Haa,
+    /// Midway anycast agent (thesis 4.3.3; Mobile IPv6 has none).
+    Maa,
     /// Anycast responder (mobile node).
     Ar,
     /// Anycast initiator (correspondent node).
@@ -28,6 +30,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Role::Haa => "haa",
+            Role::Maa => "maa",
             Role::Ar => "ar",
             Role::Ai => "ai",
         })
@@ -141,25 +144,26 @@ macro_rules! words {
     };
 }
 
-use Role::{Ai, Ar, Haa};
+use Role::{Ai, Ar, Haa, Maa};
 
 words! {
-    role: Option<Role>, for [Haa, Ar, Ai];
-    interface: Option<String>, for [Haa, Ar, Ai];
-    agent: Option<Ipv6Addr>, for [Haa, Ar];
-    anycast: Vec<AnycastEntry>, for [Haa, Ar];
+    role: Option<Role>, for [Haa, Maa, Ar, Ai];
+    interface: Option<String>, for [Haa, Maa, Ar, Ai];
+    agent: Option<Ipv6Addr>, for [Haa, Maa, Ar];
+    anycast: Vec<AnycastEntry>, for [Haa, Maa, Ar];
     care_of: Option<Ipv6Addr>, for [Ar];
     /// Seconds.
     lifetime: Option<u32>, for [Ar];
     initial_sequence: Option<u16>, for [Ar];
-    authentication: Option<Authentication>, for [Haa, Ar];
-    control: Option<PathBuf>, for [Haa, Ar, Ai];
-    forwarding: Option<Forwarding>, for [Haa, Ar, Ai];
-    home_prefix: Vec<Ipv6Net>, for [Haa];
+    authentication: Option<Authentication>, for [Haa, Maa, Ar];
+    control: Option<PathBuf>, for [Haa, Maa, Ar, Ai];
+    forwarding: Option<Forwarding>, for [Haa, Maa, Ar, Ai];
+    home_prefix: Vec<Ipv6Net>, for [Haa, Maa];
     home_prefix_length: Option<u8>, for [Ar];
     /// Seconds.
-    max_lifetime: Option<u32>, for [Haa];
-    max_bindings: Option<usize>, for [Haa, Ai];
+    max_lifetime: Option<u32>, for [Haa, Maa];
+    max_bindings: Option<usize>, for [Haa, Maa, Ai];
+    route_protocol: Option<u8>, for [Maa];
     duplicate_address_detection: Option<bool>, for [Haa];
     preference: Option<i16>, for [Haa];
     /// Seconds.

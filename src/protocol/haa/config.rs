@@ -29,6 +29,15 @@ pub struct HaaConfig {
     pub duplicate_address_detection: bool,
 }
 
+/// How an agent draws the packets of the anycast addresses to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Neighbour discovery on the home link (RFC 3775 10.4.1), with all that an agent does for that link.
+    HomeLink,
+    /// The routing of the network it is in (thesis 4.3.3), which is not the home link.
+    Route,
+}
+
 /// What the agent is told about its part among the agents and prefixes of the home link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeLinkConfig {

@@ -4,7 +4,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::Haa;
+use super::{Capture, Haa};
 use crate::protocol::action::Action;
 use crate::protocol::binding::cache::Binding;
 use crate::protocol::clock::Instant;
@@ -23,9 +23,15 @@ pub(super) fn is_prefix_solicitation(packet: &Packet<'_>) -> bool {
 }
 
 impl Haa {
+    /// The addresses by which responders find the agents of the home link (RFC 3775 10.5), when this is one of them.
+    pub(super) fn home_agents_anycast(&self) -> impl Iterator<Item = Ipv6Addr> {
+        let on_home_link = self.config.home_prefixes.iter().filter(|_| self.capture == Capture::HomeLink);
+        on_home_link.map(home_link::home_agents_anycast)
+    }
+
     /// True for the address that dynamic home agent address discovery asks (RFC 3775 10.5.1).
     pub(super) fn is_home_agents_anycast(&self, address: &Ipv6Addr) -> bool {
-        self.config.home_prefixes.iter().any(|prefix| home_link::home_agents_anycast(prefix) == *address)
+        self.home_agents_anycast().any(|own| own == *address)
     }
 
     /// Dynamic Home Agent Address Discovery (RFC 3775 10.5.1): the reply comes from the unicast address.

@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::Haa;
+use super::{Capture, Haa};
 use crate::protocol::action::Action;
 use crate::protocol::binding::cache::Binding;
 use crate::protocol::clock::Instant;
@@ -24,8 +24,11 @@ pub(super) fn is_neighbor_discovery(packet: &Packet<'_>) -> bool {
 }
 
 impl Haa {
-    /// Draws an address to this agent (RFC 3775 10.4.1).
+    /// Draws an address to this agent: on the home link (RFC 3775 10.4.1) or by a route (thesis 4.3.3).
     pub(super) fn capture(&mut self, address: Ipv6Addr) {
+        if self.capture == Capture::Route {
+            return self.actions.push_back(Action::RouteAddress(address));
+        }
         self.actions.push_back(Action::CaptureAddress(address));
         let source = self.config.link_local.unwrap_or(self.config.agent);
         self.actions.push_back(Action::Send(home_link::unsolicited_advertisement(
@@ -33,6 +36,14 @@ impl Haa {
             address,
             self.config.link_address,
         )));
+    }
+
+    /// Draws an address to this agent no longer.
+    pub(super) fn release(&mut self, address: Ipv6Addr) {
+        self.actions.push_back(match self.capture {
+            Capture::HomeLink => Action::ReleaseAddress(address),
+            Capture::Route => Action::UnrouteAddress(address),
+        });
     }
 
     /// The link-local address that belongs to a home address (RFC 3775 10.3.1).
@@ -43,7 +54,8 @@ impl Haa {
 
     /// The link-local address that is to be defended with `binding`, which the L flag asks for.
     pub(super) fn link_local_wanted(&self, now: Instant, binding: &Binding) -> Option<Ipv6Addr> {
-        let wanted = binding.flags.contains(UpdateFlags::LINK_LOCAL);
+        let on_home_link = self.capture == Capture::HomeLink;
+        let wanted = on_home_link && binding.flags.contains(UpdateFlags::LINK_LOCAL);
         wanted.then(|| self.link_local_of(now, &binding.home_address)).flatten()
     }
 
@@ -69,7 +81,7 @@ impl Haa {
             *users -= 1;
             if *users == 0 {
                 self.link_locals.remove(&address);
-                self.actions.push_back(Action::ReleaseAddress(address));
+                self.release(address);
             }
         }
     }

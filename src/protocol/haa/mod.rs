@@ -10,7 +10,6 @@ use super::binding::cache::{Binding, BindingCache};
 use super::clock::Instant;
 use super::counters::Counters;
 use super::home_agents::{HomeAgentView, HomeAgents};
-use super::home_link;
 use super::home_prefixes::HomePrefixes;
 use super::input::{self, AnswerLimits, Refusal};
 use super::prefix_discovery::PrefixDiscovery;
@@ -32,13 +31,14 @@ mod refusal;
 mod registration;
 mod view;
 
-pub use config::{HaaCommand, HaaConfig, HomeLinkConfig};
+pub use config::{Capture, HaaCommand, HaaConfig, HomeLinkConfig};
 pub use view::BindingView;
 
 /// The home anycast agent.
 #[derive(Debug)]
 pub struct Haa {
     config: HaaConfig,
+    capture: Capture,
     refresh_advice: Option<Lifetime>,
     home_agents: HomeAgents,
     prefixes: HomePrefixes,
@@ -64,13 +64,13 @@ impl Haa {
 
     /// Like [`Haa::new`], with a place among the agents and prefixes of the home link.
     pub fn on_home_link(config: HaaConfig, home_link: HomeLinkConfig) -> Self {
-        let actions = config
-            .home_prefixes
-            .iter()
-            .map(|prefix| Action::CaptureAddress(home_link::home_agents_anycast(prefix)))
-            .collect();
+        Self::capturing(Capture::HomeLink, config, home_link)
+    }
+
+    /// An agent that draws packets to itself in this way.
+    pub(super) fn capturing(capture: Capture, config: HaaConfig, home_link: HomeLinkConfig) -> Self {
         let cache = BindingCache::new(config.max_bindings);
-        Self {
+        let mut agent = Self {
             refresh_advice: home_link.refresh_advice,
             home_agents: HomeAgents::new(config.agent, home_link.preference, home_link.seed),
             prefixes: HomePrefixes::new(&config.home_prefixes),
@@ -80,13 +80,17 @@ impl Haa {
             defended: BTreeMap::new(),
             link_locals: BTreeMap::new(),
             config,
+            capture,
             cache,
             pending: BTreeMap::new(),
             probes: BTreeSet::new(),
             limits: AnswerLimits::default(),
             counters: Counters::default(),
-            actions,
-        }
+            actions: VecDeque::new(),
+        };
+        let addresses: Vec<_> = agent.home_agents_anycast().map(Action::CaptureAddress).collect();
+        agent.actions.extend(addresses);
+        agent
     }
 
     /// A packet for the agent that no forwarding rule took. Nothing it contains can make this fail.
@@ -161,9 +165,8 @@ impl Haa {
             self.report(report.because("the operator asked for it", ""));
         }
         if *command == HaaCommand::Shutdown {
-            let prefixes = self.config.home_prefixes.iter();
-            let addresses: Vec<_> = prefixes.map(home_link::home_agents_anycast).collect();
-            self.actions.extend(addresses.into_iter().map(Action::ReleaseAddress));
+            let addresses: Vec<_> = self.home_agents_anycast().map(Action::ReleaseAddress).collect();
+            self.actions.extend(addresses);
         }
     }
 
@@ -242,7 +245,8 @@ impl Haa {
             Icmpv6Message::MobilePrefixSolicitation { code: 0, identifier, .. } => {
                 self.answer_prefix_solicitation(now, packet, identifier);
             }
-            Icmpv6Message::RouterAdvertisement { .. } => {
+            // What routers say of another link than the home link means nothing here.
+            Icmpv6Message::RouterAdvertisement { .. } if self.capture == Capture::HomeLink => {
                 match RouterAdvertisement::of(packet, &received.message) {
                     Some(heard) => self.learn(now, &heard),
                     None => self.counters.count("router-advertisement.invalid"),

@@ -301,7 +301,7 @@ impl Haa {
         for kind in [RuleKind::TunnelToResponder, RuleKind::TunnelFromResponder] {
             self.actions.push_back(Action::RemoveRule(RuleKey::of(kind, anycast)));
         }
-        self.actions.push_back(Action::ReleaseAddress(anycast));
+        self.release(anycast);
         self.defend_link_local(anycast, None);
     }
 

@@ -106,8 +106,12 @@ impl World {
             Action::Deliver(octets) => assert!(Packet::parse(&octets).is_ok(), "what is delivered parses"),
             Action::InstallRule(rule) => self.forwarder.install(rule),
             Action::RemoveRule(key) => drop(self.forwarder.remove(&key)),
-            Action::CaptureAddress(address) => drop(self.captured.insert(address)),
-            Action::ReleaseAddress(address) => drop(self.captured.remove(&address)),
+            Action::CaptureAddress(address) | Action::RouteAddress(address) => {
+                drop(self.captured.insert(address))
+            }
+            Action::ReleaseAddress(address) | Action::UnrouteAddress(address) => {
+                drop(self.captured.remove(&address))
+            }
             Action::Report(report) => assert!(!report.to_string().is_empty()),
         }
         false
