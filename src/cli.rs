@@ -13,7 +13,7 @@ use serde_json::Value;
 use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
 use mga_node::daemon::control::{ClientError, Connection, Request};
 use mga_node::daemon::{self, show};
-#[cfg(feature = "capture")]
+#[cfg(lab)]
 use mga_node::lab::{Section5Options, section5};
 use mga_node::pcap::allow::Allowed;
 use mga_node::pcap::capture::Capture;
@@ -184,7 +184,7 @@ enum Command {
     /// Check a configuration file
     Check { file: PathBuf },
     /// Replay the thesis's experiments on this machine
-    #[cfg(feature = "capture")]
+    #[cfg(lab)]
     Lab {
         #[command(subcommand)]
         scenario: Scenario,
@@ -195,7 +195,7 @@ enum Command {
     PcapDiff(PcapDiffArguments),
 }
 
-#[cfg(feature = "capture")]
+#[cfg(lab)]
 #[derive(Subcommand)]
 enum Scenario {
     /// Section 5: Figures 11 to 14 in network namespaces, with real ping and telnet
@@ -457,7 +457,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
             let settings = checked.map_err(|error| Failure::new(NEGATIVE, error))?;
             print(&format!("{}: a good configuration for role {}\n", file.display(), settings.role.role()))
         }
-        #[cfg(feature = "capture")]
+        #[cfg(lab)]
         Command::Lab { scenario: Scenario::Section5 { out, keep, forwarding, json } } => {
             let options =
                 Section5Options { out, keep, forwarding: forwarding.to_string(), program: None, quiet: json };

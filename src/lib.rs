@@ -6,7 +6,7 @@
 
 pub mod daemon;
 pub mod forwarding;
-#[cfg(feature = "capture")]
+#[cfg(lab)]
 pub mod lab;
 pub mod pcap;
 pub mod platform;

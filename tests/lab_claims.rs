@@ -3,7 +3,7 @@
 //! what shows that a verdict judges anything.
 //! Run by `cargo test --test lab_claims`.
 
-#![cfg(feature = "capture")]
+#![cfg(lab)]
 
 use std::{path::Path, time::Duration};
 

@@ -3,7 +3,7 @@
 //! Needs root, as the lab does; without it each test says that it was skipped.
 //! Run by `cargo test --test lab_section5 -- --nocapture` to watch it.
 
-#![cfg(feature = "capture")]
+#![cfg(lab)]
 
 use std::{
     fs,

@@ -2,7 +2,7 @@
 //! Needs root, as the lab does; without it each test says that it was skipped.
 //! Run by `cargo test --test lab_topology`.
 
-#![cfg(feature = "capture")]
+#![cfg(lab)]
 
 use std::{
     fs,
