@@ -3,11 +3,14 @@
 //! (`Host::own`, `Host::steal`, `Host::assign`, `Host::redirect`) and gives packets back to it.
 //! Called by `daemon`, `forwarding` and `lab`; this file is the only fence between operating systems.
 
+mod changes;
 mod error;
+mod groups;
 mod intake;
 mod interface;
 mod journal;
 mod pool;
+mod selection;
 pub mod signals;
 
 #[cfg(target_os = "linux")]

@@ -1,11 +1,11 @@
-//! Every change of the system that outlives a killed process, made only after its undoing was written down.
+//! What a node changes in a Linux system and how each change is taken back: the words of the undo journal.
 //! Design section 3: nothing of ours may survive the node; no RFC is concerned.
-//! Called by `platform::linux::Host`, which never changes the system past this file.
+//! Called by `platform::changes`, which makes and takes back, and by the rest of `platform::linux`.
 
 use super::{
     super::{
+        changes::{self, Parameter, unless_gone},
         error::{Error, Trying},
-        journal::Journal,
     },
     filter,
     netlink::{Netlink, Rule},
@@ -13,12 +13,15 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::{fs, io, net::Ipv6Addr, path::Path};
 
+/// The changes of a Linux system that are in force.
+pub type Changes = changes::Changes<Undo>;
+
 /// How one change is taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undo {
-    /// Write `before` into a kernel parameter; when `ours` is given, only if that is still its value.
-    Parameter { key: String, ours: Option<String>, before: String },
+    /// Restore a kernel parameter.
+    Parameter(Parameter),
     /// Remove a policy rule.
     Rule(Rule),
     /// Stop answering Neighbor Solicitations.
@@ -27,127 +30,38 @@ pub enum Undo {
     FilterTable(String),
 }
 
-/// The changes in force, with the means to take them back.
-pub struct Changes {
-    pub netlink: Netlink,
-    journal: Option<Journal<Undo>>,
-}
+impl changes::Undo for Undo {
+    type Kernel = Netlink;
 
-impl Changes {
-    /// Locks the journal and takes back whatever a killed run left.
-    pub fn open(journal: &Path, netlink: Netlink) -> Result<Self, Error> {
-        let journal = Journal::open(journal, &realm()?)?;
-        let mut changes = Self { netlink, journal: Some(journal) };
-        changes.undo_all()?;
-        Ok(changes)
+    fn perform(&self, netlink: &mut Netlink) -> Result<(), Error> {
+        let (result, what) = match self {
+            Undo::Parameter(parameter) => return parameter.restore::<Self>(),
+            Undo::Rule(rule) => (netlink.remove_rule(rule), "remove a policy rule".to_owned()),
+            Undo::Proxied { interface, address } => {
+                (netlink.remove_proxied(*interface, *address), format!("stop answering for {address}"))
+            }
+            Undo::FilterTable(table) => return filter::remove_table(table),
+        };
+        unless_gone(result).trying(|| what)
     }
 
-    /// Fails when a living process holds this journal, and says which; changes nothing.
-    pub fn refuse_busy(journal: &Path) -> Result<(), Error> {
-        if journal.exists() {
-            Journal::<Undo>::open(journal, &realm()?)?;
-        }
-        Ok(())
+    fn of_parameter(parameter: Parameter) -> Self {
+        Self::Parameter(parameter)
     }
 
-    /// Makes one change: first notes `undo`, then runs `change`; forgets the note when the change fails.
-    pub fn make(
-        &mut self,
-        undo: Undo,
-        change: impl FnOnce(&mut Netlink) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        journal.note(undo.clone())?;
-        let result = change(&mut self.netlink);
-        if result.is_err() {
-            journal.forget(&undo)?;
-        }
-        result
+    fn parameter(key: &str) -> io::Result<String> {
+        parameter(key)
     }
 
-    /// Sets a kernel parameter below `/proc/sys` unless it has that value already.
-    pub fn set_parameter(&mut self, key: &str, value: &str) -> Result<(), Error> {
-        let before = parameter(key).trying(|| format!("read the kernel parameter {key}"))?;
-        if before == value {
-            return Ok(());
-        }
-        let undo = Undo::Parameter { key: key.to_owned(), ours: Some(value.to_owned()), before };
-        self.make(undo, |_| write_parameter(key, value).trying(|| format!("set the kernel parameter {key}")))
+    fn write_parameter(key: &str, value: &str) -> io::Result<()> {
+        write_parameter(key, value)
     }
 
-    /// Takes one change back, if it is in force.
-    pub fn undo(&mut self, undo: &Undo) -> Result<(), Error> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        if !journal.pending().any(|step| step == undo) {
-            return Ok(());
-        }
-        perform(&mut self.netlink, undo)?;
-        journal.forget(undo)
+    fn realm() -> Result<String, Error> {
+        let boot = parameter("kernel/random/boot_id").trying(|| "read the boot identifier".to_owned())?;
+        let cookie = super::sys::namespace_cookie().trying(|| "identify the network namespace".to_owned())?;
+        Ok(format!("{boot} {cookie}"))
     }
-
-    /// True when the change that `undo` takes back is in force.
-    pub fn in_force(&self, undo: &Undo) -> bool {
-        self.journal.as_ref().is_some_and(|journal| journal.pending().any(|step| step == undo))
-    }
-
-    /// Takes everything back, newest first; goes on after a failure and returns the first one.
-    fn undo_all(&mut self) -> Result<(), Error> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        let mut outcome = Ok(());
-        let steps: Vec<Undo> = journal.pending().rev().cloned().collect();
-        for step in steps {
-            let result = perform(&mut self.netlink, &step).and_then(|()| journal.forget(&step));
-            outcome = outcome.and(result);
-        }
-        outcome
-    }
-
-    /// Takes everything back and removes the journal. What could not be taken back stays in the journal
-    /// for the next run.
-    pub fn close(&mut self) -> Result<(), Error> {
-        self.undo_all()?;
-        self.journal.take().map_or(Ok(()), Journal::remove)
-    }
-}
-
-impl Drop for Changes {
-    fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            tracing::warn!(%error, "a change of the system could not be taken back");
-        }
-    }
-}
-
-/// Takes one change back; an object that is gone already is fine.
-fn perform(netlink: &mut Netlink, undo: &Undo) -> Result<(), Error> {
-    let (result, what) = match undo {
-        Undo::Parameter { key, ours, before } => {
-            let result = match parameter(key) {
-                Ok(now) if ours.as_ref().is_none_or(|ours| *ours == now) => write_parameter(key, before),
-                // Somebody else has set it since: it is not ours to restore.
-                Ok(_) => Ok(()),
-                Err(error) => Err(error),
-            };
-            (result, format!("restore the kernel parameter {key}"))
-        }
-        Undo::Rule(rule) => (netlink.remove_rule(rule), "remove a policy rule".to_owned()),
-        Undo::Proxied { interface, address } => {
-            (netlink.remove_proxied(*interface, *address), format!("stop answering for {address}"))
-        }
-        Undo::FilterTable(table) => return filter::remove_table(table),
-    };
-    match result {
-        Err(error) if !is_gone(&error) => Err(Error::io(what, error)),
-        _ => Ok(()),
-    }
-}
-
-/// The kernel's ways to say that the object does not exist.
-pub fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ESRCH | libc::EADDRNOTAVAIL)
-    )
 }
 
 /// A kernel parameter's value; `key` is its path below `/proc/sys`.
@@ -158,11 +72,4 @@ pub fn parameter(key: &str) -> io::Result<String> {
 /// Sets a kernel parameter; only for those that vanish with an object of ours is this right to call.
 pub fn write_parameter(key: &str, value: &str) -> io::Result<()> {
     fs::write(Path::new("/proc/sys").join(key), value)
-}
-
-/// Names this boot and this network namespace: changes journaled in another one are gone with it.
-fn realm() -> Result<String, Error> {
-    let boot = parameter("kernel/random/boot_id").trying(|| "read the boot identifier".to_owned())?;
-    let cookie = super::sys::namespace_cookie().trying(|| "identify the network namespace".to_owned())?;
-    Ok(format!("{boot} {cookie}"))
 }

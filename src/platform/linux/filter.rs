@@ -4,7 +4,7 @@
 
 use super::super::{
     error::{Error, Trying},
-    intake::{Intake, Steal},
+    selection::Selection,
 };
 use libc::sock_filter;
 use std::{
@@ -23,54 +23,7 @@ const CHAIN_PRIORITY: i32 = -500;
 const IPV6_HEADER: usize = 40;
 const ICMPV6: u8 = 58;
 
-/// The packets wanted from the link.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// (next header, source, destination) of every class that is taken away from the kernel.
-    stolen: HashSet<(u8, Option<Ipv6Addr>, Ipv6Addr)>,
-    /// Destinations whose ICMPv6 errors and mobility messages are copied to us.
-    tapped: HashSet<Ipv6Addr>,
-    /// Whether Router Advertisements, Neighbor Solicitations and Neighbor Advertisements are copied to us.
-    neighbor_discovery: bool,
-}
-
-impl Filter {
-    /// Replaces the classes taken away from the kernel.
-    pub fn set_stolen(&mut self, classes: &[Steal]) {
-        self.stolen = classes.iter().map(Steal::selector).collect();
-    }
-
-    /// Replaces what is copied.
-    pub fn set_tapped(&mut self, addresses: &[Ipv6Addr], neighbor_discovery: bool) {
-        self.tapped = addresses.iter().copied().collect();
-        self.neighbor_discovery = neighbor_discovery;
-    }
-
-    /// True when the kernel sees everything.
-    pub fn steals_nothing(&self) -> bool {
-        self.stolen.is_empty()
-    }
-
-    /// How a packet the BPF program let through came in; `None` when it is none of ours.
-    pub fn classify(&self, packet: &[u8]) -> Option<Intake> {
-        let (header, payload) = packet.split_at_checked(IPV6_HEADER)?;
-        let next_header = *header.get(6)?;
-        let address = |at| header.get(at..at + 16).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
-        let (source, destination) = (Ipv6Addr::from(address(8)?), Ipv6Addr::from(address(24)?));
-        if self.stolen.contains(&(next_header, None, destination))
-            || self.stolen.contains(&(next_header, Some(source), destination))
-        {
-            return Some(Intake::Steal);
-        }
-        let tapped = next_header == ICMPV6
-            && match payload.first()? {
-                1..=4 | 144..=147 => self.tapped.contains(&destination),
-                134..=136 => self.neighbor_discovery,
-                _ => false,
-            };
-        tapped.then_some(Intake::Tap)
-    }
-
+impl Selection {
     /// The program for a packet socket whose frames begin with `link_header` octets of link-layer header.
     pub fn program(&self, link_header: usize) -> Vec<sock_filter> {
         let mut blocks = Blocks { code: Vec::new(), link_header };
@@ -282,7 +235,10 @@ impl Blocks {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::super::intake::{Intake, Steal},
+        *,
+    };
     use proptest::prelude::*;
 
     fn address(number: u16) -> Ipv6Addr {
@@ -346,7 +302,7 @@ mod tests {
                 30,
             ),
         ) {
-            let mut filter = Filter::default();
+            let mut filter = Selection::default();
             filter.set_stolen(&classes);
             filter.set_tapped(&tapped.into_iter().map(address).collect::<Vec<_>>(), neighbor_discovery);
             let program = filter.program(link_header);
@@ -368,7 +324,7 @@ mod tests {
         let classes: Vec<_> = (0..5000)
             .map(|number| Steal::Tunnel { source: Some(address(number)), destination: address(1) })
             .collect();
-        let mut filter = Filter::default();
+        let mut filter = Selection::default();
         filter.set_stolen(&classes);
         let program = filter.program(14);
         assert!(program.len() < 40, "{}", program.len());

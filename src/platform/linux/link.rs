@@ -6,8 +6,8 @@ use super::{
     super::{
         intake::{Intake, Received},
         pool::Pool,
+        selection::Selection,
     },
-    filter::Filter,
     segments::{LONGEST_PACKET, OFFLOAD_HEADER, make_plain},
     sys,
 };
@@ -36,7 +36,7 @@ impl LinkIntake {
     pub fn open(index: u32, link_header: usize) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
-        attach(&socket, &Filter::default(), link_header)?;
+        attach(&socket, &Selection::default(), link_header)?;
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
         let fd = socket.as_fd();
         sys::set_option(fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
@@ -46,7 +46,7 @@ impl LinkIntake {
     }
 
     /// Receives what `filter` lets through from now on.
-    pub fn set_filter(&mut self, filter: &Filter) -> io::Result<()> {
+    pub fn set_filter(&mut self, filter: &Selection) -> io::Result<()> {
         attach(&self.socket, filter, self.link_header)
     }
 
@@ -58,7 +58,7 @@ impl LinkIntake {
     /// Receives one batch; returns (packets received, packets dropped as malformed).
     pub fn receive(
         &mut self,
-        filter: &Filter,
+        filter: &Selection,
         pool: &mut Pool,
         into: &mut Vec<Received>,
     ) -> io::Result<(usize, usize)> {
@@ -106,7 +106,7 @@ impl LinkIntake {
 }
 
 /// Makes `filter` the socket's own, in one step.
-fn attach(socket: &Socket, filter: &Filter, link_header: usize) -> io::Result<()> {
+fn attach(socket: &Socket, filter: &Selection, link_header: usize) -> io::Result<()> {
     let program = filter.program(link_header);
     let program: Vec<_> =
         program.iter().map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k)).collect();

@@ -13,14 +13,16 @@ mod sys;
 mod tunnel;
 
 use super::{
+    changes::{Parameter, unless_gone},
     error::{Error, Trying},
+    groups::Groups,
     intake::{Options, Received, SendReport, Steal},
     interface::{Interface, InterfaceAddress},
     pool::Pool,
+    selection::Selection,
 };
 use crate::wire::PacketBuffer;
-use changes::{Changes, Undo, is_gone, parameter};
-use filter::Filter;
+use changes::{Changes, Undo, parameter};
 use link::LinkIntake;
 use netlink::{Events, Link, Netlink, Route, RouteKind, Rule};
 use netlink_packet_route::link::LinkLayerType;
@@ -28,7 +30,7 @@ use sender::{MARK, Sender};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    net::{Ipv6Addr, UdpSocket},
+    net::Ipv6Addr,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixDatagram,
@@ -65,13 +67,10 @@ pub struct Host {
     tunnel: Tunnel,
     sender: Sender,
     events: Events,
-    groups: UdpSocket,
-    /// How many of the owned addresses belong to each of the groups joined: a global address and the link-local
-    /// one with the same identifier share theirs.
-    joined: BTreeMap<Ipv6Addr, usize>,
+    groups: Groups,
     // Held as long as anything of this node is in the system.
     _claim: UnixDatagram,
-    filter: Filter,
+    filter: Selection,
     pool: Pool,
     owned: BTreeSet<Ipv6Addr>,
     /// The addresses owned by a route only, with its protocol number.
@@ -102,7 +101,7 @@ impl Host {
         let link = LinkIntake::open(interface.index, link_header)
             .trying(|| format!("open a packet socket on {}", interface.name))?;
         let events = Events::open(interface.index).trying(|| "watch the interfaces".to_owned())?;
-        let groups = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).trying(|| "open a socket".to_owned())?;
+        let groups = Groups::open(interface.index).trying(|| "open a socket".to_owned())?;
         // Two nodes of one name would share their filter table and their routing table. Before any sweep, or
         // what a killed run left would be taken back from under the node that lives.
         let claim = match sys::claim(&format!("mga-node/{}", options.name)) {
@@ -114,7 +113,7 @@ impl Host {
         };
         let mut changes = Changes::open(&options.journal, netlink)?;
         let mtu = interface.mtu.saturating_sub(TUNNEL_OVERHEAD).max(LEAST_MTU);
-        let tunnel = Tunnel::create(&mut changes.netlink, mtu)?;
+        let tunnel = Tunnel::create(&mut changes.kernel, mtu)?;
         let room = usize::try_from(interface.mtu).unwrap_or(0) + BUFFER_SLACK;
         Ok(Self {
             interface,
@@ -125,9 +124,8 @@ impl Host {
             sender,
             events,
             groups,
-            joined: BTreeMap::new(),
             _claim: claim,
-            filter: Filter::default(),
+            filter: Selection::default(),
             pool: Pool::new(room),
             owned: BTreeSet::new(),
             routed: BTreeMap::new(),
@@ -247,7 +245,7 @@ impl Host {
             let before = parameter(&key).unwrap_or_default();
             if before == "1" {
                 // Turning all off again will turn this one off too.
-                let undo = Undo::Parameter { key, ours: None, before };
+                let undo = Undo::Parameter(Parameter { key, ours: None, before });
                 self.changes.make(undo, |_| Ok(()))?;
             }
         }
@@ -267,10 +265,10 @@ impl Host {
         }
         let index = self.interface.index;
         let what = || format!("own {address}");
-        self.join_group_of(address).trying(what)?;
+        self.groups.join(address).trying(what)?;
         let result = self.route_into_tunnel(address, what).and_then(|()| {
             // An entry the operator made is left alone, now and on the way out.
-            if self.changes.netlink.proxied(index).trying(what)?.contains(&address) {
+            if self.changes.kernel.proxied(index).trying(what)?.contains(&address) {
                 return Ok(());
             }
             let undo = Undo::Proxied { interface: index, address };
@@ -284,38 +282,13 @@ impl Host {
         result
     }
 
-    /// Listens to the solicitations for `address`.
-    fn join_group_of(&mut self, address: Ipv6Addr) -> io::Result<()> {
-        let group = solicited_node(address);
-        let members = self.joined.get(&group).copied().unwrap_or(0);
-        if members == 0 {
-            self.groups.join_multicast_v6(&group, self.interface.index)?;
-        }
-        self.joined.insert(group, members + 1);
-        Ok(())
-    }
-
-    fn leave_group_of(&mut self, address: Ipv6Addr) -> io::Result<()> {
-        let group = solicited_node(address);
-        match self.joined.get_mut(&group) {
-            Some(members) if *members > 1 => {
-                *members -= 1;
-                Ok(())
-            }
-            _ => {
-                self.joined.remove(&group);
-                unless_gone(self.groups.leave_multicast_v6(&group, self.interface.index))
-            }
-        }
-    }
-
     fn route_into_tunnel(&mut self, address: Ipv6Addr, what: impl FnOnce() -> String) -> Result<(), Error> {
         // The kernel looks link-local addresses up on the link they came from only.
         if address.is_unicast_link_local() {
             return Ok(());
         }
         let route = self.owned_route(address, RouteKind::Own);
-        self.changes.netlink.add_route(&route).trying(what)
+        self.changes.kernel.add_route(&route).trying(what)
     }
 
     fn owned_route(&self, address: Ipv6Addr, kind: RouteKind) -> Route {
@@ -340,7 +313,7 @@ impl Host {
             return Ok(());
         }
         let route = self.owned_route(address, RouteKind::Redistributed(protocol));
-        self.changes.netlink.add_route(&route).trying(|| format!("route {address} to this node"))?;
+        self.changes.kernel.add_route(&route).trying(|| format!("route {address} to this node"))?;
         self.routed.insert(address, protocol);
         Ok(())
     }
@@ -352,7 +325,7 @@ impl Host {
     pub fn unroute(&mut self, address: Ipv6Addr) -> Result<(), Error> {
         let Some(protocol) = self.routed.remove(&address) else { return Ok(()) };
         let route = self.owned_route(address, RouteKind::Redistributed(protocol));
-        unless_gone(self.changes.netlink.remove_route(&route))
+        unless_gone(self.changes.kernel.remove_route(&route))
             .trying(|| format!("end the route of {address} to this node"))
     }
 
@@ -368,8 +341,8 @@ impl Host {
         let what = || format!("disown {address}");
         let proxied = self.changes.undo(&Undo::Proxied { interface: index, address });
         let route = self.owned_route(address, RouteKind::Own);
-        let route = unless_gone(self.changes.netlink.remove_route(&route)).trying(what);
-        let group = self.leave_group_of(address).trying(what);
+        let route = unless_gone(self.changes.kernel.remove_route(&route)).trying(what);
+        let group = self.groups.leave(address).trying(what);
         proxied.and(route).and(group)
     }
 
@@ -389,11 +362,11 @@ impl Host {
         self.assigned.insert(address);
         let result = (|| {
             if first {
-                self.changes.netlink.add_route(&route).trying(what)?;
+                self.changes.kernel.add_route(&route).trying(what)?;
             }
             let rule = self.rule(Some(address), None);
             self.changes.make(Undo::Rule(rule.clone()), |netlink| netlink.add_rule(&rule).trying(what))?;
-            self.changes.netlink.add_address(device, address).trying(what)?;
+            self.changes.kernel.add_address(device, address).trying(what)?;
             wait_until_local(address).trying(what)
         })();
         if result.is_err() {
@@ -413,12 +386,12 @@ impl Host {
         }
         let device = self.tunnel.index();
         let what = || format!("unassign {address}");
-        let gone = unless_gone(self.changes.netlink.remove_address(device, address)).trying(what);
+        let gone = unless_gone(self.changes.kernel.remove_address(device, address)).trying(what);
         let rule = self.changes.undo(&Undo::Rule(self.rule(Some(address), None)));
         let mut route = Ok(());
         if self.assigned.is_empty() {
             let default = self.table_route(None, None);
-            route = unless_gone(self.changes.netlink.remove_route(&default)).trying(what);
+            route = unless_gone(self.changes.kernel.remove_route(&default)).trying(what);
         }
         gone.and(rule).and(route)
     }
@@ -438,7 +411,7 @@ impl Host {
         let route = self.table_route(Some(destination), Some(source));
         let rule = self.rule(None, Some(destination));
         self.redirected.insert(destination, source);
-        let result = self.changes.netlink.add_route(&route).trying(what).and_then(|()| {
+        let result = self.changes.kernel.add_route(&route).trying(what).and_then(|()| {
             self.changes.make(Undo::Rule(rule.clone()), |netlink| netlink.add_rule(&rule).trying(what))
         });
         if result.is_err() {
@@ -457,7 +430,7 @@ impl Host {
         let what = || format!("end the redirection of {destination}");
         let rule = self.changes.undo(&Undo::Rule(self.rule(None, Some(destination))));
         let route = self.table_route(Some(destination), Some(source));
-        let route = unless_gone(self.changes.netlink.remove_route(&route)).trying(what);
+        let route = unless_gone(self.changes.kernel.remove_route(&route)).trying(what);
         rule.and(route)
     }
 
@@ -495,7 +468,7 @@ impl Host {
         self.set_filter(wanted)
     }
 
-    fn set_filter(&mut self, wanted: Filter) -> Result<(), Error> {
+    fn set_filter(&mut self, wanted: Selection) -> Result<(), Error> {
         self.link.set_filter(&wanted).trying(|| "filter the packet socket".to_owned())?;
         self.filter = wanted;
         Ok(())
@@ -554,12 +527,12 @@ impl Host {
     fn answer_again(&mut self) -> Result<(), Error> {
         let index = self.interface.index;
         let proxied =
-            self.changes.netlink.proxied(index).trying(|| "list the proxied neighbors".to_owned())?;
+            self.changes.kernel.proxied(index).trying(|| "list the proxied neighbors".to_owned())?;
         for &address in self.owned.iter().filter(|address| !proxied.contains(address)) {
             let what = || format!("answer for {address} again");
             let undo = Undo::Proxied { interface: index, address };
             if self.changes.in_force(&undo) {
-                self.changes.netlink.add_proxied(index, address).trying(what)?;
+                self.changes.kernel.add_proxied(index, address).trying(what)?;
             } else {
                 self.changes.make(undo, |netlink| netlink.add_proxied(index, address).trying(what))?;
             }
@@ -610,20 +583,6 @@ fn wait_until_local(address: Ipv6Addr) -> io::Result<()> {
         }
         thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// Takes "it does not exist" for success.
-fn unless_gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if is_gone(&error) => Ok(()),
-        result => result,
-    }
-}
-
-/// The solicited-node multicast address (RFC 4291 2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
-    let low = address.to_bits() & 0x00ff_ffff;
-    Ipv6Addr::from_bits(0xff02_0000_0000_0000_0000_0001_ff00_0000 | low)
 }
 
 /// The FNV-1a hash, which unlike the standard library's stays the same from version to version.
