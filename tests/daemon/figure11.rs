@@ -55,6 +55,11 @@ impl At {
     pub fn link_address(self) -> [u8; 6] {
         [2, 0, 0, 0, self.number() as u8, 2]
     }
+
+    /// [`At::link_address`] as text.
+    pub fn ethernet(self) -> String {
+        self.link_address().map(|octet| format!("{octet:02x}")).join(":")
+    }
 }
 
 pub struct Figure11 {

@@ -26,11 +26,16 @@ fn resident_kibibytes(node: &Node) -> u64 {
 
 /// Throws garbage at a place and returns what the thrower saw.
 fn throw(network: &Figure11, at: At, seed: u32) -> Value {
-    let mac = at.link_address().map(|octet| format!("{octet:02x}")).join(":");
     let mut command = Command::new("python3");
     netns::in_namespace(&mut command, &network.router).expect("a descriptor");
     let output = command
-        .args(["-c", include_str!("garbage.py"), &at.router_interface(), &mac, &at.address().to_string()])
+        .args([
+            "-c",
+            include_str!("garbage.py"),
+            &at.router_interface(),
+            &at.ethernet(),
+            &at.address().to_string(),
+        ])
         .args(["2001:db8:0:1::a", &PACKETS.to_string(), &seed.to_string()])
         .stdin(Stdio::null())
         .output()

@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 mod control;
+mod evidence;
 mod figure11;
 mod garbage;
 mod home_link;
@@ -11,4 +12,5 @@ mod lifecycle;
 mod midway;
 mod mistakes;
 mod movement;
+mod scripted;
 mod traffic;

@@ -21,7 +21,7 @@ use super::{
     pool::Pool,
     selection::Selection,
 };
-use crate::wire::PacketBuffer;
+use crate::wire::{PacketBuffer, ipv6::next_header};
 use changes::{Changes, Undo, parameter};
 use link::LinkIntake;
 use netlink::{Events, Link, Netlink, Route, RouteKind, Rule};
@@ -97,7 +97,8 @@ impl Host {
         };
         let (interface, link_header) = usable(found)?;
         // The sockets come first: without privilege they fail before anything is on the disk.
-        let sender = Sender::open(interface.index).trying(|| "open a raw socket".to_owned())?;
+        let sender =
+            Sender::open(interface.index, &interface.name).trying(|| "open a raw socket".to_owned())?;
         let link = LinkIntake::open(interface.index, link_header)
             .trying(|| format!("open a packet socket on {}", interface.name))?;
         let events = Events::open(interface.index).trying(|| "watch the interfaces".to_owned())?;
@@ -497,10 +498,20 @@ impl Host {
         self.pool.give(packet.into_storage().0);
     }
 
-    /// Sends whole IPv6 packets, as they are, by the kernel's routes; our redirections do not catch them.
+    /// Sends whole IPv6 packets, as they are, by the kernel's routes; our redirections do not catch them. A message of
+    /// the node's own to an address that it owns is for whoever has that address on the link (RFC 3775 10.3.2).
     /// Drains `packets`.
     pub fn send(&mut self, packets: &mut Vec<PacketBuffer>) -> SendReport {
-        self.sender.send(packets, &mut self.pool)
+        let owned = &self.owned;
+        // Tunnel packets, which are the many, are not looked at further.
+        let is_own_message =
+            |octets: &[u8]| matches!(octets.get(6), Some(&(next_header::MOBILITY | next_header::ICMPV6)));
+        let on_link = |packet: &PacketBuffer| {
+            let octets = packet.as_slice();
+            let destination = octets.get(24..40).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
+            is_own_message(octets) && destination.is_some_and(|to| owned.contains(&Ipv6Addr::from(to)))
+        };
+        self.sender.send(packets, on_link, &mut self.pool)
     }
 
     /// Has this host's kernel receive `packets` as if they came out of a tunnel: it takes those to its own

@@ -20,18 +20,27 @@ pub const MARK: u32 = 0x0400_0000;
 /// Octets of packets the kernel may hold back for us.
 const SEND_BUFFER: usize = 8 << 20;
 
-/// The raw socket all packets leave by.
+/// The raw sockets all packets leave by.
 pub struct Sender {
     socket: Socket,
+    /// Bound to the interface, so that routes into the tunnel device do not count.
+    on_link: Socket,
     interface: u32,
 }
 
 impl Sender {
-    /// Opens the socket; packets to link-local and multicast destinations leave by `interface`.
-    pub fn open(interface: u32) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-        socket.set_nonblocking(true)?;
-        socket.set_mark(MARK)?;
+    /// Opens the sockets; packets to link-local and multicast destinations leave by the interface of this index and
+    /// name.
+    pub fn open(interface: u32, name: &str) -> io::Result<Self> {
+        let raw = || {
+            let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+            socket.set_nonblocking(true)?;
+            socket.set_mark(MARK)?;
+            Ok::<_, io::Error>(socket)
+        };
+        let on_link = raw()?;
+        on_link.bind_device(Some(name.as_bytes()))?;
+        let socket = raw()?;
         socket.set_multicast_if_v6(interface)?;
         // The kernel must not take our advertisements for somebody else's.
         socket.set_multicast_loop_v6(false)?;
@@ -40,17 +49,35 @@ impl Sender {
         // the same (RFC 6724), which costs a tenth of the node's time. The loopback address never changes;
         // where the loopback device is down, sending is only slower.
         let _ = socket.bind(&SockAddr::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)));
-        Ok(Self { socket, interface })
+        Ok(Self { socket, on_link, interface })
     }
 
-    /// Sends all packets and drains them into the pool, except for those that failed.
-    pub fn send(&self, packets: &mut Vec<PacketBuffer>, pool: &mut Pool) -> SendReport {
+    /// Sends all packets and drains them into the pool, except for those that failed. What is `on_link` is not sent by
+    /// the routing table, but to whoever has its destination on the link.
+    pub fn send(
+        &self,
+        packets: &mut Vec<PacketBuffer>,
+        on_link: impl Fn(&PacketBuffer) -> bool,
+        pool: &mut Pool,
+    ) -> SendReport {
+        if !packets.iter().any(&on_link) {
+            return self.send_by(&self.socket, packets, pool);
+        }
+        let (mut direct, mut routed): (Vec<_>, Vec<_>) = packets.drain(..).partition(on_link);
+        let mut report = self.send_by(&self.on_link, &mut direct, pool);
+        let rest = self.send_by(&self.socket, &mut routed, pool);
+        report.sent += rest.sent;
+        report.failed.extend(rest.failed);
+        report
+    }
+
+    fn send_by(&self, socket: &Socket, packets: &mut Vec<PacketBuffer>, pool: &mut Pool) -> SendReport {
         let mut report = SendReport::default();
         let mut rest = packets.as_slice();
         let mut refused = Vec::new();
         let mut done = 0;
         while !rest.is_empty() {
-            let taken = match sys::send_batch(self.socket.as_fd(), rest, |packet| self.destination(packet)) {
+            let taken = match sys::send_batch(socket.as_fd(), rest, |packet| self.destination(packet)) {
                 Ok(taken) => {
                     report.sent += taken;
                     taken.max(1)
