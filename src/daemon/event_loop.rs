@@ -203,6 +203,11 @@ impl Daemon<'_> {
                 Fate::Drop(_) => self.host.recycle(packet),
             }
         }
+        self.tell_role(now);
+    }
+
+    /// Tells the role what the data path has seen.
+    fn tell_role(&mut self, now: Instant) {
         for observation in self.seen.drain(..) {
             self.node.handle_observation(now, observation);
         }
@@ -233,6 +238,18 @@ impl Daemon<'_> {
             Action::RemoveRule(key) => {
                 if self.forwarder.remove(&key).is_some() && key.kind == RuleKind::RoutingHeaderOut {
                     self.unredirect(key)?;
+                }
+            }
+            Action::InstallGroup(group) => {
+                let now = self.now();
+                self.forwarder.install_group(now, group, &mut self.seen);
+                self.tell_role(now);
+            }
+            Action::RemoveGroup(anycast) => self.forwarder.remove_group(&anycast),
+            Action::SendToGroup(packet) => {
+                let mut packet = PacketBuffer::new(&packet);
+                if self.forwarder.send_to_group(self.now(), &mut packet) == Fate::Send {
+                    self.sending.push(packet);
                 }
             }
             Action::CaptureAddress(address) => self.host.own(address)?,

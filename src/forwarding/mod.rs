@@ -2,4 +2,6 @@
 //! executors). The rules are made by `protocol`, the packets come from `platform`'s intakes; what a packet's fate is
 //! comes back as a value. Called by `daemon`.
 
+pub mod affinity;
+pub mod groups;
 pub mod user;

@@ -2,6 +2,7 @@
 //! it goes. RFC 2473 (tunnels), RFC 3775 6.3 and 6.4 (home address option, type 2 routing header), thesis 4.2.1.
 //! Called by `daemon` for every packet of the two intakes.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv6Addr;
@@ -10,9 +11,12 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use super::affinity::FixedSource;
+use super::groups::{GroupView, InstalledGroup};
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::clock::Instant;
 use crate::protocol::limits::HOP_LIMIT;
+use crate::protocol::select::{Group, GroupMember};
 use crate::wire::PacketBuffer;
 use crate::wire::chain::Packet;
 use crate::wire::icmpv6::{ErrorReason, error_packet, kind};
@@ -69,6 +73,8 @@ pub struct Forwarder {
     rules: FxHashMap<RuleKey, Installed>,
     /// How many own addresses each anycast address has a type 2 routing header rule for.
     routed: FxHashMap<Ipv6Addr, usize>,
+    /// By anycast address; an address has a group or rules, not both.
+    groups: FxHashMap<Ipv6Addr, InstalledGroup>,
     recent_peers: Vec<Option<(u64, Instant)>>,
     drops: FxHashMap<&'static str, u64>,
 }
@@ -153,6 +159,54 @@ impl Forwarder {
         rules
     }
 
+    /// Puts `group` in force in place of the one of the same anycast address; what the role should know of sources
+    /// that lose their member by it is added to `seen`.
+    pub fn install_group(&mut self, now: Instant, group: Group, seen: &mut Vec<Observation>) {
+        match self.groups.get_mut(&group.anycast) {
+            Some(installed) => installed.replace(now, group, seen),
+            None => {
+                self.groups.insert(group.anycast, InstalledGroup::new(group));
+            }
+        }
+    }
+
+    /// Takes the group of `anycast` out of force and forgets its sources.
+    pub fn remove_group(&mut self, anycast: &Ipv6Addr) {
+        self.groups.remove(anycast);
+    }
+
+    /// The group in force for `anycast`.
+    pub fn group(&self, anycast: &Ipv6Addr) -> Option<&InstalledGroup> {
+        self.groups.get(anycast)
+    }
+
+    /// The groups in force, ordered by anycast address.
+    pub fn groups(&mut self, now: Instant) -> Vec<GroupView> {
+        let mut views: Vec<_> = self.groups.values_mut().map(|group| group.view(now)).collect();
+        views.sort_by_key(|view| view.anycast);
+        views
+    }
+
+    /// The fixed sources of each group, those used last first, at most `most` of each.
+    pub fn fixed(&self, now: Instant, most: usize) -> BTreeMap<Ipv6Addr, Vec<FixedSource>> {
+        self.groups.iter().map(|(anycast, group)| (*anycast, group.fixed(now, most))).collect()
+    }
+
+    /// Forgets to whom `only` this source, or every source, is fixed; returns how many were.
+    pub fn forget_sources(&mut self, only: Option<Ipv6Addr>) -> usize {
+        self.groups.values_mut().map(|group| group.forget(only)).sum()
+    }
+
+    /// Rewrites a packet that the role wants to go where other packets of its source go (see
+    /// [`Action::SendToGroup`](crate::protocol::action::Action)).
+    pub fn send_to_group(&mut self, now: Instant, packet: &mut PacketBuffer) -> Fate {
+        let fate = match Fixed::of(packet.as_slice()) {
+            Some(fixed) => self.hand_to_member(now, &fixed, packet).unwrap_or(Fate::Drop("no-responder")),
+            None => Fate::Drop("not-ipv6"),
+        };
+        self.count_drop(fate)
+    }
+
     /// Packets that ended here, by reason, in the order of the reasons.
     pub fn drops(&self) -> Vec<(&'static str, u64)> {
         let mut drops: Vec<_> = self.drops.iter().map(|(reason, count)| (*reason, *count)).collect();
@@ -175,6 +229,10 @@ impl Forwarder {
             (Some(fixed), Direction::Outbound) => self.outbound(&fixed, passing),
             (Some(fixed), Direction::Inbound) => self.inbound(&fixed, passing),
         };
+        self.count_drop(fate)
+    }
+
+    fn count_drop(&mut self, fate: Fate) -> Fate {
         if let Fate::Drop(reason) = fate {
             *self.drops.entry(reason).or_default() += 1;
         }
@@ -206,6 +264,24 @@ impl Forwarder {
             || fixed.source.is_unspecified()
         {
             return Fate::Drop("link-scope");
+        }
+        if let Some(installed) = self.groups.get(&fixed.destination) {
+            let inner = passing.packet.as_slice().get(HEADER_LENGTH..).and_then(Fixed::of);
+            let tunnel = inner
+                .filter(|inner| fixed.next_header == next_header::IPV6 && inner.source == fixed.destination);
+            if let Some(inner) = tunnel {
+                // A reverse tunnel that ends at the anycast address itself (thesis 4.2.1).
+                let agent = installed.group().agent;
+                return match installed.sender(&fixed.source, &agent) {
+                    Some(member) => self.take_from_member(&member, &inner, HEADER_LENGTH, passing),
+                    None => Fate::Role,
+                };
+            }
+            // Return routability is for the member that asked for it, which the role remembers.
+            if Self::upper(passing.packet.as_slice()).0 == next_header::MOBILITY {
+                return Fate::Role;
+            }
+            return self.hand_to_member(passing.now, fixed, passing.packet).unwrap_or(Fate::Role);
         }
         if let Some(Rule::TunnelToResponder { anycast, agent, care_of }) =
             self.lookup(RuleKey::of(RuleKind::TunnelToResponder, fixed.destination))
@@ -279,6 +355,12 @@ impl Forwarder {
         let Some(inner) = passing.packet.as_slice().get(inner_offset..).and_then(Fixed::of) else {
             return Fate::Role;
         };
+        if let Some(installed) = self.groups.get(&inner.source) {
+            return match installed.sender(&fixed.source, &fixed.destination) {
+                Some(member) => self.take_from_member(&member, &inner, inner_offset, passing),
+                None => Fate::Role,
+            };
+        }
         let from = RuleKey::of(RuleKind::TunnelFromResponder, inner.source);
         if let Some(Rule::TunnelFromResponder { agent, care_of, .. }) = self.lookup(from)
             && agent == fixed.destination
@@ -305,6 +387,43 @@ impl Forwarder {
             };
         }
         Fate::Role
+    }
+
+    /// A packet to an anycast address with a group: into the tunnel to a member, or, from the agent itself, on its way
+    /// with a type 2 routing header (RFC 3775 10.4.2). `None` when there is no member for it.
+    fn hand_to_member(&mut self, now: Instant, fixed: &Fixed, packet: &mut PacketBuffer) -> Option<Fate> {
+        let installed = self.groups.get_mut(&fixed.destination)?;
+        let member = installed.choose(now, &fixed.source, packet.as_slice())?;
+        let agent = installed.group().agent;
+        if fixed.source == agent {
+            let inserted = insert_routing2(packet, &member.care_of);
+            return Some(inserted.map_or(Fate::Drop("malformed"), |()| Fate::Send));
+        }
+        encapsulate(packet, &agent, &member.care_of, HOP_LIMIT);
+        Some(Fate::Send)
+    }
+
+    /// A packet in a tunnel from a member of a group, the inner one at `inner_offset`. Mobility Headers and answers to
+    /// the agent's probes are the role's, tunnel and all.
+    fn take_from_member(
+        &mut self,
+        member: &GroupMember,
+        inner: &Fixed,
+        inner_offset: usize,
+        passing: &mut Passing<'_>,
+    ) -> Fate {
+        let Some(installed) = self.groups.get_mut(&inner.source) else { return Fate::Role };
+        let upper = Self::upper(passing.packet.as_slice().get(inner_offset..).unwrap_or_default());
+        let is_answer = upper == (next_header::ICMPV6, Some(kind::ECHO_REPLY))
+            && inner.destination == installed.group().agent;
+        if is_answer || upper.0 == next_header::MOBILITY {
+            return Fate::Role;
+        }
+        if decapsulate(passing.packet).is_err() {
+            return Fate::Drop("malformed");
+        }
+        installed.left_tunnel(passing.now, member, &inner.destination, passing.packet.len());
+        Fate::Deliver
     }
 
     fn leave_tunnel(&mut self, key: RuleKey, passing: &mut Passing<'_>) -> Fate {

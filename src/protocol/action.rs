@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use serde::Serialize;
 
 use super::report::Report;
+use super::select::Group;
 
 /// One thing the world must do. Actions are carried out in the order they are polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,14 @@ pub enum Action {
     InstallRule(Rule),
     /// Stop rewriting by the rule with this key.
     RemoveRule(RuleKey),
+    /// Carry packets to and from the anycast address of this group from now on; the group that was there before is
+    /// replaced, and sources stay with the members that are in both (thesis 4.3).
+    InstallGroup(Group),
+    /// Stop carrying packets for the group of this anycast address and forget its sources.
+    RemoveGroup(Ipv6Addr),
+    /// Send this whole packet, whose destination has a group, to the member that its source is fixed to, or as if it
+    /// were the first of its source.
+    SendToGroup(Vec<u8>),
     /// Attract packets for this address on the home link: answer neighbour solicitations for it and take
     /// what arrives (RFC 3775 10.4.1).
     CaptureAddress(Ipv6Addr),
@@ -122,4 +131,7 @@ pub enum Observation {
     TunnelledPeer { anycast: Ipv6Addr, peer: Ipv6Addr },
     /// The rule with this key carried a packet lately; repeated at most every few seconds.
     InUse(RuleKey),
+    /// The member with this number is in its group no longer, and so many sources were fixed to it: their next packets
+    /// go to others (thesis 4.3.2). Told once per member that leaves.
+    MemberLeft { anycast: Ipv6Addr, member: u32, sources: usize },
 }

@@ -2,6 +2,7 @@
 //! random input, all in virtual time. A test is named after the catalogue's case, letter and number first.
 //! Run by `cargo test --test protocol`.
 
+mod advanced;
 mod agent;
 mod forwarding;
 mod home_link;

@@ -142,6 +142,20 @@ impl<'a> Network<'a> {
                     Action::RemoveRule(key) => {
                         node.forwarder().remove(&key);
                     }
+                    Action::InstallGroup(group) => {
+                        let mut seen = Vec::new();
+                        node.forwarder().install_group(self.now, group, &mut seen);
+                        for observation in seen {
+                            node.role().observe(self.now, observation);
+                        }
+                    }
+                    Action::RemoveGroup(anycast) => node.forwarder().remove_group(&anycast),
+                    Action::SendToGroup(packet) => {
+                        let mut buffer = PacketBuffer::new(&packet);
+                        if node.forwarder().send_to_group(self.now, &mut buffer) == Fate::Send {
+                            packets.push_back((*address, true, buffer.as_slice().to_vec()));
+                        }
+                    }
                     Action::CaptureAddress(captured) | Action::RouteAddress(captured) => {
                         node.captured().insert(captured);
                     }

@@ -250,6 +250,8 @@ impl Ar {
                     correspondent.used = now;
                 }
             }
+            // An agent's affair.
+            Observation::MemberLeft { .. } => {}
         }
     }
 

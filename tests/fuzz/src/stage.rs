@@ -112,6 +112,13 @@ impl World {
             Action::ReleaseAddress(address) | Action::UnrouteAddress(address) => {
                 drop(self.captured.remove(&address))
             }
+            Action::InstallGroup(group) => {
+                self.forwarder.install_group(Instant::START, group, &mut Vec::new());
+            }
+            Action::RemoveGroup(anycast) => self.forwarder.remove_group(&anycast),
+            Action::SendToGroup(octets) => {
+                self.forwarder.send_to_group(Instant::START, &mut PacketBuffer::new(&octets));
+            }
             Action::Report(report) => assert!(!report.to_string().is_empty()),
         }
         false

@@ -1,0 +1,355 @@
+//! Which source is fixed to which member of a group, and until when (thesis 4.3.2): a bounded table that every packet
+//! to the anycast address looks into. Sources seen once are on probation and are the first to make room, so that a
+//! flood of them moves nobody who is in the middle of something. Used by `forwarding::groups`.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Place;
+use serde::Serialize;
+
+use crate::protocol::clock::Instant;
+use crate::protocol::select::Affinity;
+
+/// No entry: the end of a list.
+const NONE: u32 = u32::MAX;
+/// Moments are kept in this fraction of a second: 32 bits of it are eight years.
+const TICKS_PER_SECOND: u128 = 16;
+/// Of the capacity, how much sources may hold that were seen more than once: four fifths.
+const PROTECTED: (usize, usize) = (4, 5);
+
+/// How well a source is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segment {
+    /// One packet so far, which anybody can forge.
+    Probation,
+    /// It came back after it was fixed.
+    Protected,
+}
+
+/// A fixed source: 36 octets, and about ten more of index.
+#[derive(Clone, Debug)]
+struct Entry {
+    source: Ipv6Addr,
+    /// Number of the member.
+    member: u32,
+    /// When the interval began, in ticks.
+    since: u32,
+    /// Neighbours in the order of use.
+    newer: u32,
+    older: u32,
+    segment: Segment,
+}
+
+/// One segment in the order of use.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    newest: u32,
+    oldest: u32,
+    length: usize,
+}
+
+impl List {
+    const EMPTY: Self = Self { newest: NONE, oldest: NONE, length: 0 };
+}
+
+/// A fixed source as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FixedSource {
+    pub source: Ipv6Addr,
+    /// Number of the member.
+    pub member: u32,
+    /// Seconds until the interval ends, unless traffic renews it.
+    pub remaining: u64,
+}
+
+/// The table of one anycast address.
+#[derive(Debug)]
+pub struct AffinityTable {
+    rule: Affinity,
+    index: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// Entries that are free, chained by `older`.
+    free: u32,
+    probation: List,
+    protected: List,
+    /// How many sources each member has, those included whose interval ended unnoticed.
+    of_member: BTreeMap<u32, usize>,
+    evicted: u64,
+    hasher: RandomState,
+}
+
+fn ticks(at: Instant) -> u32 {
+    let ticks = at.since_start().as_millis() * TICKS_PER_SECOND / 1000;
+    u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+impl AffinityTable {
+    /// An empty table.
+    pub fn new(rule: Affinity) -> Self {
+        Self {
+            rule: Affinity { capacity: Self::bounded(rule.capacity), ..rule },
+            index: HashTable::new(),
+            entries: Vec::new(),
+            free: NONE,
+            probation: List::EMPTY,
+            protected: List::EMPTY,
+            of_member: BTreeMap::new(),
+            evicted: 0,
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn bounded(capacity: usize) -> usize {
+        capacity.clamp(1, NONE as usize - 1)
+    }
+
+    /// Goes on by another rule; who is fixed stays fixed, as far as there is room.
+    pub fn set_rule(&mut self, now: Instant, rule: Affinity) {
+        self.rule = Affinity { capacity: Self::bounded(rule.capacity), ..rule };
+        while self.len() > self.rule.capacity {
+            self.evict(now);
+        }
+    }
+
+    /// Sources held, those included whose interval ended unnoticed.
+    pub fn len(&self) -> usize {
+        self.probation.length + self.protected.length
+    }
+
+    /// True when no source is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sources that made room for others before their interval was over.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Sources fixed to the member with this number, those included whose interval ended unnoticed.
+    pub fn of_member(&self, number: u32) -> usize {
+        self.of_member.get(&number).copied().unwrap_or_default()
+    }
+
+    /// Octets that the table occupies.
+    pub fn octets(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
+    }
+
+    /// The member that `source` is fixed to; asking changes nothing.
+    pub fn peek(&self, now: Instant, source: &Ipv6Addr) -> Option<FixedSource> {
+        let entry = self.entry(self.find(source)?);
+        self.view(now, entry)
+    }
+
+    /// The member that `source` is fixed to, for a packet that it sent: its interval begins anew, if the rule says
+    /// so, and it is on probation no longer.
+    pub fn sent(&mut self, now: Instant, source: &Ipv6Addr) -> Option<u32> {
+        let at = self.find(source)?;
+        let member = self.used(now, at)?;
+        self.unlink(at);
+        self.link(at, Segment::Protected);
+        if self.protected.length > (self.rule.capacity * PROTECTED.0 / PROTECTED.1).max(1) {
+            let idle = self.protected.oldest;
+            self.unlink(idle);
+            self.link(idle, Segment::Probation);
+        }
+        Some(member)
+    }
+
+    /// The member that `source` is fixed to, for a packet that a member sent to it. This renews, but is no sign of
+    /// life of the source: a forged packet is answered too.
+    pub fn answered(&mut self, now: Instant, source: &Ipv6Addr) -> Option<u32> {
+        let at = self.find(source)?;
+        let member = self.used(now, at)?;
+        let segment = self.entry(at).segment;
+        self.unlink(at);
+        self.link(at, segment);
+        Some(member)
+    }
+
+    /// Fixes `source` to the member with this number from now on.
+    pub fn fix(&mut self, now: Instant, source: &Ipv6Addr, member: u32) {
+        if let Some(at) = self.find(source) {
+            self.remove(at);
+        }
+        while self.len() >= self.rule.capacity {
+            self.evict(now);
+        }
+        let entry = Entry {
+            source: *source,
+            member,
+            since: ticks(now),
+            newer: NONE,
+            older: NONE,
+            segment: Segment::Probation,
+        };
+        let at = self.place(entry);
+        let hash = self.hasher.hash_one(source);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.index.insert_unique(hash, at, |held| hasher.hash_one(entries[*held as usize].source));
+        self.link(at, Segment::Probation);
+        *self.of_member.entry(member).or_default() += 1;
+    }
+
+    /// Forgets `only` this source, or all; returns how many were held.
+    pub fn forget(&mut self, only: Option<Ipv6Addr>) -> usize {
+        match only {
+            Some(source) => self.find(&source).map_or(0, |at| {
+                self.remove(at);
+                1
+            }),
+            None => {
+                let held = self.len();
+                *self = Self { evicted: self.evicted, ..Self::new(self.rule) };
+                held
+            }
+        }
+    }
+
+    /// Forgets everybody whose interval is over. Looks at the whole table.
+    pub fn expire(&mut self, now: Instant) {
+        let over: Vec<_> = self.held().filter(|at| self.is_over(now, self.entry(*at))).collect();
+        for at in over {
+            self.remove(at);
+        }
+    }
+
+    /// The sources used last, at most `most`.
+    pub fn latest(&self, now: Instant, most: usize) -> Vec<FixedSource> {
+        self.held().filter_map(|at| self.view(now, self.entry(at))).take(most).collect()
+    }
+
+    /// Every entry in use, each segment from the newest on.
+    fn held(&self) -> impl Iterator<Item = u32> + '_ {
+        let along = |mut next: u32| {
+            std::iter::from_fn(move || {
+                let at = (next != NONE).then_some(next)?;
+                next = self.entry(at).older;
+                Some(at)
+            })
+        };
+        along(self.protected.newest).chain(along(self.probation.newest))
+    }
+
+    fn view(&self, now: Instant, entry: &Entry) -> Option<FixedSource> {
+        let passed = Duration::from_millis(u64::from(ticks(now).saturating_sub(entry.since)) * 1000 / 16);
+        let remaining = self.rule.interval.checked_sub(passed).filter(|left| !left.is_zero())?;
+        Some(FixedSource { source: entry.source, member: entry.member, remaining: remaining.as_secs() })
+    }
+
+    fn is_over(&self, now: Instant, entry: &Entry) -> bool {
+        let passed = u128::from(ticks(now).saturating_sub(entry.since));
+        passed * 1000 / TICKS_PER_SECOND >= self.rule.interval.as_millis()
+    }
+
+    /// The member of an entry that a packet uses, or nothing when its interval is over.
+    fn used(&mut self, now: Instant, at: u32) -> Option<u32> {
+        if self.is_over(now, self.entry(at)) {
+            self.remove(at);
+            return None;
+        }
+        let renewed = self.rule.renewed;
+        let entry = self.entry_mut(at);
+        if renewed {
+            entry.since = ticks(now);
+        }
+        Some(entry.member)
+    }
+
+    /// Who has been idle longest goes: of the protected ones only those whose interval is over, unless there are no
+    /// others.
+    fn evict(&mut self, now: Instant) {
+        let idle = self.protected.oldest;
+        let over = idle != NONE && self.is_over(now, self.entry(idle));
+        let at = if over || self.probation.oldest == NONE { idle } else { self.probation.oldest };
+        self.evicted += u64::from(!self.is_over(now, self.entry(at)));
+        self.remove(at);
+    }
+
+    fn find(&self, source: &Ipv6Addr) -> Option<u32> {
+        let hash = self.hasher.hash_one(source);
+        self.index.find(hash, |at| self.entry(*at).source == *source).copied()
+    }
+
+    fn place(&mut self, entry: Entry) -> u32 {
+        let at = self.free;
+        if at == NONE {
+            self.entries.push(entry);
+            return (self.entries.len() - 1) as u32;
+        }
+        self.free = self.entry(at).older;
+        *self.entry_mut(at) = entry;
+        at
+    }
+
+    fn remove(&mut self, at: u32) {
+        self.unlink(at);
+        let (source, member) = (self.entry(at).source, self.entry(at).member);
+        let hash = self.hasher.hash_one(source);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let place = self.index.entry(
+            hash,
+            |held| *held == at,
+            |held| hasher.hash_one(entries[*held as usize].source),
+        );
+        if let Place::Occupied(held) = place {
+            held.remove();
+        }
+        if let Some(count) = self.of_member.get_mut(&member) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_member.remove(&member);
+            }
+        }
+        let free = self.free;
+        self.entry_mut(at).older = free;
+        self.free = at;
+    }
+
+    fn entry(&self, at: u32) -> &Entry {
+        &self.entries[at as usize]
+    }
+
+    fn entry_mut(&mut self, at: u32) -> &mut Entry {
+        &mut self.entries[at as usize]
+    }
+
+    fn list(&mut self, segment: Segment) -> &mut List {
+        match segment {
+            Segment::Probation => &mut self.probation,
+            Segment::Protected => &mut self.protected,
+        }
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let Entry { newer, older, segment, .. } = *self.entry(at);
+        match newer {
+            NONE => self.list(segment).newest = older,
+            newer => self.entry_mut(newer).older = older,
+        }
+        match older {
+            NONE => self.list(segment).oldest = newer,
+            older => self.entry_mut(older).newer = newer,
+        }
+        self.list(segment).length -= 1;
+    }
+
+    fn link(&mut self, at: u32, segment: Segment) {
+        let list = self.list(segment);
+        let second = list.newest;
+        list.newest = at;
+        list.length += 1;
+        if second == NONE {
+            list.oldest = at;
+        } else {
+            self.entry_mut(second).newer = at;
+        }
+        let entry = self.entry_mut(at);
+        (entry.newer, entry.older, entry.segment) = (NONE, second, segment);
+    }
+}

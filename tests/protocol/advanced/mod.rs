@@ -1,0 +1,6 @@
+//! The advanced model (thesis 4.3) in virtual time: groups in the data path, affinity, and below them the agent's
+//! membership, selection, liveness and steering. A test's name says the promise it holds to.
+//! Run by `cargo test --test protocol advanced`.
+
+mod affinity;
+mod data_path;
