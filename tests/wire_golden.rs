@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use mga_node::wire::destination_options::{DestinationOption, DestinationOptions, home_address_header};
 use mga_node::wire::icmpv6::Icmpv6Message::*;
@@ -12,10 +13,13 @@ use mga_node::wire::icmpv6::{
     Icmpv6, Icmpv6Message, NeighborOption, neighbor_flags, prefix_flags, router_flags,
 };
 use mga_node::wire::ipv6::{self, next_header};
-use mga_node::wire::mobility::MobilityOption::*;
+use mga_node::wire::mobility::MobilityOption::{
+    AlternateCareOfAddress, BindingAuthorizationData, BindingRefreshAdvice, NonceIndices, PadN,
+};
 use mga_node::wire::mobility::{
-    AcknowledgementFlags, BindingAcknowledgement, BindingError, BindingRefreshRequest, BindingUpdate,
-    Lifetime, Message, MobilityHeader, MobilityOption, Status, Test, TestInit, UpdateFlags, align,
+    AcknowledgementFlags, BindingAcknowledgement, BindingError, BindingIdentifier, BindingRefreshRequest,
+    BindingUpdate, Experimental, Extensions, Grant, Lifetime, Message, MessageAuthentication, MobilityHeader,
+    MobilityOption, NodeIdentifier, Offer, OfferFlags, Status, Test, TestInit, Timestamp, UpdateFlags, align,
     checksum_is_valid,
 };
 use mga_node::wire::routing::type2_header;
@@ -24,6 +28,9 @@ use mga_node::wire::{Packet, PacketBuffer, dissect, rewrite, tunnel};
 const COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 const TOKEN: [u8; 8] = [0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8];
 const AUTHENTICATOR: [u8; 12] = [0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78, 0x87, 0x96, 0xa5, 0xb4];
+/// Of the messages with keys, in their order, by Python's `hmac`.
+const PROOFS: [&str; 3] =
+    ["57dca7a9435954c3fb288bc3", "cc44ad8f902f29088b358fe4", "fb71b0d9e39cf8f6362dcb6e"];
 const CARE_OF: &str = "2001:db8:0:4::2";
 const AGENT: &str = "2001:db8:0:1::2";
 const HOME: &str = "2001:db8:0:1::a";
@@ -76,9 +83,9 @@ fn mobility() -> Vec<(&'static str, u8, Message)> {
     let unknown = MobilityOption::Unknown { kind: 200, data: b"abcd".to_vec() };
     let foreign = [
         MobilityOption::Unknown { kind: 6, data: bytes("003020010db8000700000000000000000000") },
-        MobilityOption::Unknown { kind: 8, data: b"\x01ar@example".to_vec() },
+        MobilityOption::MobileNodeIdentifier(NodeIdentifier::nai("ar@example")),
         PadN(vec![0; 3]),
-        MobilityOption::Unknown { kind: 10, data: COOKIE.to_vec() },
+        MobilityOption::ReplayProtection(Timestamp(u64::from_be_bytes(COOKIE))),
         PadN(vec![0; 2]),
     ];
     let mut expected = vec![
@@ -142,6 +149,8 @@ fn mobility() -> Vec<(&'static str, u8, Message)> {
     let statuses = [
         ("binding-acknowledgement-0", Status::ACCEPTED),
         ("binding-acknowledgement-1", Status::ACCEPTED_PREFIX_DISCOVERY),
+        ("binding-acknowledgement-4", Status::MCOA_NOT_COMPLETE),
+        ("binding-acknowledgement-5", Status::MCOA_RETURN_HOME_WITHOUT_NDP),
         ("binding-acknowledgement-128", Status::REASON_UNSPECIFIED),
         ("binding-acknowledgement-129", Status::ADMINISTRATIVELY_PROHIBITED),
         ("binding-acknowledgement-130", Status::INSUFFICIENT_RESOURCES),
@@ -154,11 +163,82 @@ fn mobility() -> Vec<(&'static str, u8, Message)> {
         ("binding-acknowledgement-137", Status::EXPIRED_CARE_OF_NONCE),
         ("binding-acknowledgement-138", Status::EXPIRED_NONCES),
         ("binding-acknowledgement-139", Status::REGISTRATION_TYPE_CHANGE),
+        ("binding-acknowledgement-144", Status::ID_MISMATCH),
+        ("binding-acknowledgement-145", Status::MESSAGE_ID_REQUIRED),
+        ("binding-acknowledgement-146", Status::AUTHENTICATION_FAILED),
+        ("binding-acknowledgement-164", Status::MCOA_MALFORMED),
+        ("binding-acknowledgement-165", Status::MCOA_NON_MCOA_BINDING_EXISTS),
+        ("binding-acknowledgement-166", Status::MCOA_PROHIBITED),
+        ("binding-acknowledgement-167", Status::MCOA_UNKNOWN_CARE_OF),
+        ("binding-acknowledgement-168", Status::MCOA_BULK_PROHIBITED),
+        ("binding-acknowledgement-169", Status::MCOA_HOME_AND_FOREIGN_PROHIBITED),
     ];
     expected.extend(
         statuses.map(|(name, status)| (name, 0, acknowledgement(status.0, Back::empty(), 0xabcd, 10, &[]))),
     );
+    expected.extend(advanced().map(|(name, message)| (name, 0, message)));
     expected
+}
+
+/// Messages of the advanced model (docs/advanced-wire.md), with and without keys.
+fn advanced() -> [(&'static str, Message); 7] {
+    let home_registration = UpdateFlags::ACKNOWLEDGE | UpdateFlags::HOME_REGISTRATION;
+    let extensions = Extensions::SEVERAL
+        | Extensions::AFFINITY
+        | Extensions::PROBING
+        | Extensions::STEERING
+        | Extensions::AGENTS;
+    let care_of = AlternateCareOfAddress(address(CARE_OF));
+    let bid = MobilityOption::BindingIdentifier(BindingIdentifier::of(7));
+    let offer = Offer { extensions, metric: 1500, capacity: 2000, weight: 3, ..Offer::default() };
+    let drained = Offer {
+        flags: OfferFlags::DRAIN,
+        extensions,
+        metric: Offer::NO_METRIC,
+        capacity: 0,
+        weight: 0,
+        more: b"later".to_vec(),
+    };
+    let agents = ["2001:db8:0:6::2", "2001:db8:0:7::2"].map(address).to_vec();
+    let grant = MobilityOption::Experimental(Grant { extensions, agents, more: vec![] }.into());
+    let [offer, drained] =
+        [offer, drained].map(|offer| MobilityOption::Experimental(Experimental::from(offer)));
+    let other = |bid, home_and_foreign, care_of| {
+        MobilityOption::BindingIdentifier(BindingIdentifier {
+            home_and_foreign,
+            care_of: Some(care_of),
+            ..BindingIdentifier::of(bid)
+        })
+    };
+    let both = [other(8, true, address(CARE_OF).into()), other(9, false, [192, 0, 2, 1].into())];
+    let identity = MobilityOption::MobileNodeIdentifier(NodeIdentifier::nai("ar1@example.net"));
+    let noon = Duration::from_millis(1_795_953_600_250);
+    let stamp =
+        |late: u64| MobilityOption::ReplayProtection(Timestamp::from_unix(noon + Duration::from_secs(late)));
+    let proof = |data: &str| {
+        let data = bytes(data);
+        let (subtype, spi) = (MessageAuthentication::MN_HA, 256);
+        MobilityOption::MessageAuthentication(MessageAuthentication { subtype, spi, data })
+    };
+    let update = |sequence, options: &[MobilityOption]| update(sequence, home_registration, 10, options);
+    let answer = |status, units, options: &[MobilityOption]| {
+        acknowledgement(status, AcknowledgementFlags::empty(), 200, units, options)
+    };
+    [
+        ("advanced-update", update(200, &[care_of.clone(), bid.clone(), offer.clone()])),
+        ("advanced-update-drain", update(201, &[care_of.clone(), bid.clone(), drained])),
+        ("advanced-acknowledgement", answer(0, 10, &[bid.clone(), grant.clone()])),
+        ("binding-identifiers", update(202, &both)),
+        (
+            "keyed-update",
+            update(200, &[care_of, bid.clone(), offer, identity.clone(), stamp(0), proof(PROOFS[0])]),
+        ),
+        (
+            "keyed-acknowledgement",
+            answer(0, 10, &[bid.clone(), grant, identity.clone(), stamp(0), proof(PROOFS[1])]),
+        ),
+        ("keyed-acknowledgement-mismatch", answer(144, 0, &[bid, identity, stamp(60), proof(PROOFS[2])])),
+    ]
 }
 
 fn icmpv6() -> Vec<(&'static str, Icmpv6Message)> {

@@ -8,9 +8,10 @@ use mga_node::wire::destination_options::{DestinationOption, DestinationOptions,
 use mga_node::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message, NeighborOption, error_packet};
 use mga_node::wire::ipv6::{self, Ipv6Header, next_header};
 use mga_node::wire::mobility::{
-    AcknowledgementFlags, BindingAcknowledgement, BindingError, BindingRefreshRequest, BindingUpdate,
-    Lifetime, Message, MobilityHeader, MobilityOption, Status, Test, TestInit, UpdateFlags, align,
-    authorization_input, checksum_is_valid,
+    AcknowledgementFlags, BindingAcknowledgement, BindingError, BindingIdentifier, BindingRefreshRequest,
+    BindingUpdate, Experimental, Extensions, Grant, Lifetime, Message, MessageAuthentication, MobilityHeader,
+    MobilityOption, NodeIdentifier, Offer, OfferFlags, Status, Test, TestInit, Timestamp, UpdateFlags, align,
+    authorization_input, checksum_is_valid, message_authentication_input, option_kind,
 };
 use mga_node::wire::routing::{RoutingHeader, type2_header};
 use mga_node::wire::{Packet, PacketBuffer, dissect, rewrite, tunnel};
@@ -58,7 +59,66 @@ fn mobility_option() -> impl Strategy<Value = MobilityOption> {
         address().prop_map(MobilityOption::AlternateCareOfAddress),
         any::<(u16, u16)>().prop_map(|(home, care_of)| MobilityOption::NonceIndices { home, care_of }),
         vec(any::<u8>(), 0..30).prop_map(MobilityOption::BindingAuthorizationData),
-        (6u8.., vec(any::<u8>(), 0..40)).prop_map(|(kind, data)| MobilityOption::Unknown { kind, data }),
+        (6u8.., vec(any::<u8>(), 0..40))
+            .prop_filter("a type that has values of its own", |(kind, _)| !TYPED.contains(kind))
+            .prop_map(|(kind, data)| MobilityOption::Unknown { kind, data }),
+        (any::<u8>(), vec(any::<u8>(), 0..30)).prop_map(|(subtype, identifier)| {
+            MobilityOption::MobileNodeIdentifier(NodeIdentifier { subtype, identifier })
+        }),
+        message_authentication(),
+        any::<u64>().prop_map(|time| MobilityOption::ReplayProtection(Timestamp(time))),
+        experimental().prop_map(MobilityOption::Experimental),
+        (any::<(u16, u8, bool)>(), 0u8..0x80, proptest::option::of(any::<std::net::IpAddr>())).prop_map(
+            |((bid, status, home_and_foreign), reserved, care_of)| {
+                let status = Status(status);
+                let identifier = BindingIdentifier { bid, status, home_and_foreign, reserved, care_of };
+                MobilityOption::BindingIdentifier(identifier)
+            }
+        ),
+    ]
+}
+
+/// Option types whose octets are not told as [`MobilityOption::Unknown`].
+const TYPED: [u8; 5] = [
+    option_kind::MOBILE_NODE_IDENTIFIER,
+    option_kind::MESSAGE_AUTHENTICATION,
+    option_kind::REPLAY_PROTECTION,
+    option_kind::EXPERIMENTAL,
+    option_kind::BINDING_IDENTIFIER,
+];
+
+fn message_authentication() -> impl Strategy<Value = MobilityOption> {
+    let length = prop_oneof![Just(12), 0usize..30];
+    (any::<(u8, u32)>(), length.prop_flat_map(|length| vec(any::<u8>(), length))).prop_map(
+        |((subtype, spi), data)| {
+            MobilityOption::MessageAuthentication(MessageAuthentication { subtype, spi, data })
+        },
+    )
+}
+
+fn experimental() -> impl Strategy<Value = Experimental> {
+    let more = || vec(any::<u8>(), 0..20);
+    prop_oneof![
+        (any::<(u8, u16, u32, u32, u16)>(), more()).prop_map(
+            |((flags, extensions, metric, capacity, weight), more)| {
+                let flags = OfferFlags::from_bits_retain(flags);
+                let extensions = Extensions::from_bits_retain(extensions);
+                Experimental::Offer(Offer { flags, extensions, metric, capacity, weight, more })
+            }
+        ),
+        // A full list leaves no more than seven octets behind it.
+        (any::<u16>(), vec(address(), 0..=Grant::MOST_AGENTS), vec(any::<u8>(), 0..8)).prop_map(
+            |(extensions, agents, more)| {
+                Experimental::Grant(Grant {
+                    extensions: Extensions::from_bits_retain(extensions),
+                    agents,
+                    more,
+                })
+            }
+        ),
+        vec(any::<u8>(), 0..60)
+            .prop_filter("might be ours", |data| !data.starts_with(b"MGA"))
+            .prop_map(Experimental::Other),
     ]
 }
 
@@ -326,14 +386,50 @@ proptest! {
     fn aligned_options_stay_aligned_and_keep_their_order(options in vec(mobility_option(), 0..8)) {
         let aligned = align(12, &options);
         prop_assert_eq!(align(12, &aligned), aligned.clone());
-        let is_last = |option: &MobilityOption| matches!(option, MobilityOption::BindingAuthorizationData(_));
+        let is_last = |option: &MobilityOption| {
+            matches!(option, MobilityOption::BindingAuthorizationData(_) | MobilityOption::MessageAuthentication(_))
+        };
         let kept = |options: &[MobilityOption]| -> Vec<_> {
             options.iter().filter(|option| !option.is_padding() && !is_last(option)).cloned().collect()
         };
         prop_assert_eq!(kept(&aligned), kept(&options));
         if options.iter().any(is_last) {
-            prop_assert!(aligned.last().is_some_and(is_last));
+            prop_assert!(aligned.iter().rfind(|option| !option.is_padding()).is_some_and(is_last));
         }
+    }
+
+    /// RFC 4285 5.1: everything but the authenticator itself, and the checksum, which is not known yet.
+    #[test]
+    fn the_proof_covers_all_octets_before_it_but_the_checksum(
+        options in vec(mobility_option(), 0..5), proof in message_authentication(), checksum: u16,
+    ) {
+        let MobilityOption::MessageAuthentication(proof) = proof else { unreachable!() };
+        let proof = MessageAuthentication { subtype: MessageAuthentication::MN_HA, ..proof };
+        let covered = 5 + 2;
+        let rest = proof.data.len();
+        let mut options: Vec<_> = options
+            .into_iter()
+            .filter(|option| {
+                !matches!(
+                    option,
+                    MobilityOption::BindingAuthorizationData(_) | MobilityOption::MessageAuthentication(_)
+                )
+            })
+            .collect();
+        options.push(MobilityOption::MessageAuthentication(proof));
+        let options = align(12, &options);
+        let before: usize =
+            12 + options.iter().rev().skip_while(|option| option.is_padding()).skip(1).map(MobilityOption::length).sum::<usize>();
+        let message = Message::BindingUpdate(BindingUpdate { options, ..BindingUpdate::default() });
+        let header = MobilityHeader { checksum, ..MobilityHeader::new(message) };
+        let octets = header.emit();
+        let mut expected = octets[..before + covered].to_vec();
+        expected[4..6].fill(0);
+        prop_assert!(octets.len() >= before + covered + rest);
+        prop_assert_eq!(message_authentication_input(&octets), Some(expected));
+        let mut unproven = octets;
+        unproven[before] = 200;
+        prop_assert_eq!(message_authentication_input(&unproven), None);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Normalisation {
     Nonces,
     /// `authenticators`
     Authenticators,
+    /// `timestamps`
+    Timestamps,
     /// `icmpv6-identifiers`
     Icmpv6Identifiers,
     /// `fragment-identifications`
@@ -62,7 +64,7 @@ pub enum Normalisation {
 
 impl Normalisation {
     /// All of them.
-    pub const ALL: [Normalisation; 17] = [
+    pub const ALL: [Normalisation; 18] = [
         Normalisation::Time,
         Normalisation::MacAddresses,
         Normalisation::FlowLabels,
@@ -73,6 +75,7 @@ impl Normalisation {
         Normalisation::Tokens,
         Normalisation::Nonces,
         Normalisation::Authenticators,
+        Normalisation::Timestamps,
         Normalisation::Icmpv6Identifiers,
         Normalisation::FragmentIdentifications,
         Normalisation::Ports,
@@ -95,6 +98,7 @@ impl Normalisation {
             Normalisation::Tokens => "tokens",
             Normalisation::Nonces => "nonces",
             Normalisation::Authenticators => "authenticators",
+            Normalisation::Timestamps => "timestamps",
             Normalisation::Icmpv6Identifiers => "icmpv6-identifiers",
             Normalisation::FragmentIdentifications => "fragment-identifications",
             Normalisation::Ports => "ports",
@@ -129,6 +133,9 @@ impl Normalisation {
             Normalisation::Authenticators => {
                 "Of authenticators counts the length and that none contradicts the keygen tokens seen."
             }
+            Normalisation::Timestamps => {
+                "An acknowledgement's timestamp must be that of an update seen before it, or have its fraction."
+            }
             Normalisation::Icmpv6Identifiers => {
                 "A reply's identifier must be that of a request seen before it."
             }
@@ -138,7 +145,8 @@ impl Normalisation {
             Normalisation::TcpPacing => "TCP windows, options and urgent pointers are not compared.",
             Normalisation::Payload => "Of what applications send only the length counts.",
             Normalisation::Security => {
-                "ESP and AH numbers count from the first; of what ESP hides and AH proves only the length counts."
+                "ESP and AH numbers count from the first; of what ESP hides, and of what AH and RFC 4285 prove, only the \
+                 length counts."
             }
         }
     }
@@ -156,6 +164,7 @@ impl Normalisation {
             Role::Token => Normalisation::Tokens,
             Role::NewNonce | Role::UsedHomeNonce | Role::UsedCareOfNonce => Normalisation::Nonces,
             Role::Authenticator => Normalisation::Authenticators,
+            Role::NewTimestamp | Role::EchoedTimestamp => Normalisation::Timestamps,
             Role::NewIdentifier | Role::EchoedIdentifier => Normalisation::Icmpv6Identifiers,
             Role::FragmentIdentification => Normalisation::FragmentIdentifications,
             Role::Port => Normalisation::Ports,
@@ -305,6 +314,7 @@ pub struct Normaliser {
     cookies: Recent<(bool, Ipv6Addr, Ipv6Addr), Vec<u64>>,
     tests: Recent<(bool, Ipv6Addr, Ipv6Addr), Vec<Nonce>>,
     keys: Recent<(Ipv6Addr, Ipv6Addr), Vec<Key>>,
+    timestamps: Recent<(Ipv6Addr, Ipv6Addr), Vec<u64>>,
     identifiers: Recent<(u8, Ipv6Addr), Vec<u64>>,
     flows: Recent<(Ipv6Addr, Ipv6Addr, u64, u64), u32>,
     security: Recent<(Ipv6Addr, Ipv6Addr), u32>,
@@ -350,6 +360,7 @@ impl Normaliser {
             cookies: Recent::default(),
             tests: Recent::default(),
             keys: Recent::default(),
+            timestamps: Recent::default(),
             identifiers: Recent::default(),
             flows: Recent::default(),
             security: Recent::default(),
@@ -437,6 +448,11 @@ impl Normaliser {
                 Value::Octets(octets) => Canon::Length(octets.len()),
                 _ => return None,
             },
+            Role::NewTimestamp => {
+                push(self.timestamps.entry((about.summary.source, about.summary.final_destination)), number);
+                Canon::Any
+            }
+            Role::EchoedTimestamp => self.echoed_timestamp(number, about.summary),
             Role::NewIdentifier | Role::EchoedIdentifier => {
                 self.identifier(field.role, number, about.summary)
             }
@@ -576,6 +592,18 @@ impl Normaliser {
                     .any(|care_of| authenticator_is_valid(kbm, care_of, &correspondent, bytes, received))
             }),
             _ => false,
+        }
+    }
+
+    /// RFC 4285 section 6: the whole timestamp when it was valid, else its fraction only.
+    fn echoed_timestamp(&mut self, number: u64, summary: &Summary) -> Canon {
+        let fraction = |timestamp: u64| timestamp & u64::from(u32::MAX);
+        match self.timestamps.find(&(summary.destination, summary.final_source)) {
+            Some(seen) if seen.contains(&number) => Canon::Word("that of an update seen"),
+            Some(seen) if seen.iter().any(|asked| fraction(*asked) == fraction(number)) => {
+                Canon::Word("the fraction of an update seen")
+            }
+            _ => Canon::Word("that of no update seen"),
         }
     }
 

@@ -9,6 +9,9 @@ gives a Binding Refresh Request without options a Header Len of 1, an authentica
 indices of 4 octets a length of 16, and every Binding Acknowledgement the K flag.
 """
 
+import hmac
+import struct
+
 from scapy.layers import inet6 as s
 from scapy.packet import Raw
 from scapy.layers.inet import UDP
@@ -37,6 +40,58 @@ def inward(payload, source=AGENT):
     """With a type 2 routing header."""
     routing = s.IPv6ExtHdrRouting(type=2, segleft=1, addresses=[HOME])
     return s.IPv6(src=source, dst=CARE_OF, hlim=64) / routing / payload
+
+
+IDENTIFIER = b"ar1@example.net"
+SPI = 256
+KEY = bytes(range(16))
+# 2026-11-29 12:00:00.25 UTC.
+TIMESTAMP = 4004942400 << 32 | 1 << 30
+
+
+def binding_identifier(bid, status=0, flags=0, care_of=b""):
+    """RFC 5648 4.3; scapy does not know it."""
+    return s.MIP6OptUnknown(otype=35, odata=struct.pack("!HBB", bid, status, flags) + care_of)
+
+
+def offer(flags, extensions, metric, capacity, weight, more=b""):
+    """docs/advanced-wire.md 3."""
+    fixed = struct.pack("!3sBBBHIIH", b"MGA", 1, 1, flags, extensions, metric, capacity, weight)
+    return s.MIP6OptUnknown(otype=18, odata=fixed + more)
+
+
+def grant(extensions, *agents):
+    """docs/advanced-wire.md 4."""
+    fixed = struct.pack("!3sBBBH", b"MGA", 1, 2, len(agents), extensions)
+    return s.MIP6OptUnknown(otype=18, odata=fixed + b"".join(map(octets, agents)))
+
+
+def octets(address):
+    return s.inet_pton(s.socket.AF_INET6, address)
+
+
+def identity(timestamp):
+    return [s.MIP6OptMNID(subtype=1, id=IDENTIFIER), s.MIP6OptReplayProtection(timestamp=timestamp)]
+
+
+def proven(message):
+    """With an MN-HA authentication option as the last one, 8n + 5, so that no padding follows (RFC 4285 5.1)."""
+    def built(authenticator):
+        whole = message.copy()
+        proof = s.MIP6OptMsgAuth(subtype=1, mspi=SPI, authdata=authenticator)
+        whole.options = [*message.options, proof]
+        return whole
+
+    def header_of(whole):
+        return bytearray(bytes(s.IPv6() / whole)[40:])
+
+    unpadded = header_of(built(bytes(12)))
+    if unpadded[-12:] != bytes(12) or len(unpadded) % 8:
+        raise SystemExit("the authenticator does not end the message: choose other options")
+    covered = unpadded[:-12]
+    covered[4:6] = bytes(2)
+    digest = hmac.digest(KEY, octets(CARE_OF) + octets(HOME) + bytes(covered), "sha1")
+    return built(digest[:12])
 
 
 def acknowledgement(status):
@@ -162,7 +217,93 @@ PACKETS = {
     / s.IPv6ExtHdrFragment(nh=17, offset=2, m=0, id=0xCAFEBABE)
     / Raw(b"later"),
 }
-for value in (0, 1, *range(128, 140)):
+ADVANCED_OFFER = offer(0, 0xF800, 1500, 2000, 3)
+PACKETS |= {
+    "advanced-update": optimised(
+        s.MIP6MH_BU(
+            seq=200,
+            flags="AH",
+            mhtime=10,
+            options=[s.MIP6OptAltCoA(acoa=CARE_OF), binding_identifier(7), ADVANCED_OFFER],
+        )
+    ),
+    "advanced-update-drain": optimised(
+        s.MIP6MH_BU(
+            seq=201,
+            flags="AH",
+            mhtime=10,
+            options=[
+                s.MIP6OptAltCoA(acoa=CARE_OF),
+                binding_identifier(7),
+                offer(0x80, 0xF800, 0xFFFFFFFF, 0, 0, b"later"),
+            ],
+        )
+    ),
+    "advanced-acknowledgement": inward(
+        s.MIP6MH_BA(
+            status=0,
+            flags=0,
+            seq=200,
+            mhtime=10,
+            options=[binding_identifier(7), grant(0xF800, "2001:db8:0:6::2", "2001:db8:0:7::2")],
+        )
+    ),
+    "binding-identifiers": optimised(
+        s.MIP6MH_BU(
+            seq=202,
+            flags="AH",
+            mhtime=10,
+            options=[
+                s.PadN(optdata=bytes(4)),
+                binding_identifier(8, 0, 0x80, octets(CARE_OF)),
+                s.PadN(optdata=b""),
+                binding_identifier(9, 0, 0, bytes([192, 0, 2, 1])),
+            ],
+        )
+    ),
+    "keyed-update": optimised(
+        proven(
+            s.MIP6MH_BU(
+                seq=200,
+                flags="AH",
+                mhtime=10,
+                options=[
+                    s.MIP6OptAltCoA(acoa=CARE_OF),
+                    binding_identifier(7),
+                    ADVANCED_OFFER,
+                    *identity(TIMESTAMP),
+                ],
+            )
+        )
+    ),
+    "keyed-acknowledgement": inward(
+        proven(
+            s.MIP6MH_BA(
+                status=0,
+                flags=0,
+                seq=200,
+                mhtime=10,
+                options=[
+                    binding_identifier(7),
+                    grant(0xF800, "2001:db8:0:6::2", "2001:db8:0:7::2"),
+                    *identity(TIMESTAMP),
+                ],
+            )
+        )
+    ),
+    "keyed-acknowledgement-mismatch": inward(
+        proven(
+            s.MIP6MH_BA(
+                status=144,
+                flags=0,
+                seq=200,
+                mhtime=0,
+                options=[binding_identifier(7), *identity(TIMESTAMP + (60 << 32))],
+            )
+        )
+    ),
+}
+for value in (0, 1, 4, 5, *range(128, 140), 144, 145, 146, *range(164, 170)):
     PACKETS["binding-acknowledgement-%d" % value] = acknowledgement(value)
 
 

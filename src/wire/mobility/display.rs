@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use super::{AcknowledgementFlags, Message, MobilityHeader, MobilityOption, UpdateFlags};
+use super::{
+    AcknowledgementFlags, Experimental, Message, MobilityHeader, MobilityOption, OfferFlags, UpdateFlags,
+};
 
 /// Eight octets as two hexadecimal words.
 struct Words([u8; 8]);
@@ -51,6 +53,7 @@ impl fmt::Display for Message {
                     (UpdateFlags::LINK_LOCAL, 'L'),
                     (UpdateFlags::KEY_MANAGEMENT, 'K'),
                     (UpdateFlags::MOBILE_ROUTER, 'R'),
+                    (UpdateFlags::OVERWRITE, 'O'),
                 ] {
                     if update.flags.contains(flag) {
                         write!(f, "{separator}{letter}")?;
@@ -96,6 +99,31 @@ impl fmt::Display for MobilityOption {
             Self::AlternateCareOfAddress(address) => write!(f, "(alt-CoA: {address})"),
             Self::NonceIndices { home, care_of } => write!(f, "(ni: ho=0x{home:04x} co=0x{care_of:04x})"),
             Self::BindingAuthorizationData(_) => write!(f, "(auth)"),
+            Self::MobileNodeIdentifier(node) => {
+                write!(f, "(mn-id: {})", node.identifier.escape_ascii())
+            }
+            Self::MessageAuthentication(proof) => write!(f, "(mn-auth: spi={})", proof.spi),
+            Self::ReplayProtection(timestamp) => write!(f, "(timestamp: {timestamp})"),
+            Self::BindingIdentifier(identifier) => {
+                write!(f, "(bid: {}", identifier.bid)?;
+                if identifier.status.0 != 0 {
+                    write!(f, " status={}", identifier.status.0)?;
+                }
+                match identifier.care_of {
+                    Some(address) => write!(f, " CoA={address})"),
+                    None => write!(f, ")"),
+                }
+            }
+            Self::Experimental(Experimental::Offer(offer)) => {
+                write!(f, "(offer: metric={} weight={}", offer.metric, offer.weight)?;
+                f.write_str(if offer.flags.contains(OfferFlags::DRAIN) { " D)" } else { ")" })
+            }
+            Self::Experimental(Experimental::Grant(grant)) => {
+                write!(f, "(grant: 0x{:04x}", grant.extensions.bits())?;
+                grant.agents.iter().try_for_each(|agent| write!(f, " {agent}"))?;
+                write!(f, ")")
+            }
+            Self::Experimental(Experimental::Other(data)) => write!(f, "(experimental: len={})", data.len()),
             Self::Unknown { kind, data } => write!(f, "(type-0x{kind:02x}: len={})", data.len()),
         }
     }

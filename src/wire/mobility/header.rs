@@ -128,22 +128,32 @@ pub fn checksum_is_valid(mh: &[u8], source: &Ipv6Addr, destination: &Ipv6Addr) -
 /// without the authenticator's octets. `None` when it is not a Binding Update or Binding Acknowledgement
 /// whose last option is a Binding Authorization Data option.
 pub fn authorization_input(mh: &[u8]) -> Option<Vec<u8>> {
-    let mh = cut(mh)?;
-    let kind = *mh.get(KIND_OFFSET)?;
+    let kind = kind_of(mh)?;
     if !matches!(kind, kind::BINDING_UPDATE | kind::BINDING_ACKNOWLEDGEMENT) {
         return None;
     }
-    let last = Tlvs::new(mh, minimum_length(kind)).try_fold(None, |_, option| option.map(Some)).ok()??;
+    let last =
+        Tlvs::new(cut(mh)?, minimum_length(kind)).try_fold(None, |_, option| option.map(Some)).ok()??;
     if last.kind != option_kind::BINDING_AUTHORIZATION_DATA {
         return None;
     }
-    let mut input = mh.get(..last.offset + 2)?.to_vec();
+    without_checksum(mh, last.offset + 2)
+}
+
+/// The MH Type of the Mobility Header at the front of `mh`.
+pub(super) fn kind_of(mh: &[u8]) -> Option<u8> {
+    mh.get(KIND_OFFSET).copied()
+}
+
+/// The first `length` octets of `mh`, the checksum zero: what authenticators cover.
+pub(super) fn without_checksum(mh: &[u8], length: usize) -> Option<Vec<u8>> {
+    let mut input = mh.get(..length)?.to_vec();
     input.get_mut(CHECKSUM)?.fill(0);
     Some(input)
 }
 
 /// The octets that Header Len sets.
-fn cut(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn cut(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..(usize::from(*bytes.get(LENGTH_OFFSET)?) + 1) * 8)
 }
 

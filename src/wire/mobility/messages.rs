@@ -134,6 +134,8 @@ bitflags::bitflags! {
         const KEY_MANAGEMENT = 0x1000;
         /// R: the sender is a mobile router (RFC 3963 section 4.1).
         const MOBILE_ROUTER = 0x0400;
+        /// O: this binding replaces all others of the home address (RFC 5648 section 4.2).
+        const OVERWRITE = 0x0040;
         const _ = !0;
     }
 }
@@ -183,7 +185,7 @@ impl fmt::Display for Lifetime {
     }
 }
 
-/// The status of a Binding Acknowledgement (RFC 3775 section 6.1.8).
+/// The status of a Binding Acknowledgement (RFC 3775 section 6.1.8; RFC 4285 section 8, RFC 5648 section 4.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(pub u8);
 
@@ -192,6 +194,10 @@ impl Status {
     pub const ACCEPTED: Self = Self(0);
     /// Accepted but prefix discovery necessary.
     pub const ACCEPTED_PREFIX_DISCOVERY: Self = Self(1);
+    /// MCOA NOTCOMPLETE: not all of several bindings were accepted.
+    pub const MCOA_NOT_COMPLETE: Self = Self(4);
+    /// MCOA RETURNHOME WO/NDP: the home address must not be used with neighbour discovery.
+    pub const MCOA_RETURN_HOME_WITHOUT_NDP: Self = Self(5);
     /// Reason unspecified.
     pub const REASON_UNSPECIFIED: Self = Self(128);
     /// Administratively prohibited.
@@ -216,17 +222,37 @@ impl Status {
     pub const EXPIRED_NONCES: Self = Self(138);
     /// Registration type change disallowed.
     pub const REGISTRATION_TYPE_CHANGE: Self = Self(139);
+    /// MIPV6-ID-MISMATCH: the timestamp is not close enough, or not greater than all before it.
+    pub const ID_MISMATCH: Self = Self(144);
+    /// MIPV6-MESG-ID-REQD: a timestamp is required.
+    pub const MESSAGE_ID_REQUIRED: Self = Self(145);
+    /// MIPV6-AUTH-FAIL: the proof is wrong.
+    pub const AUTHENTICATION_FAILED: Self = Self(146);
+    /// MCOA MALFORMED: the Binding Identifier option is not formed as it should be.
+    pub const MCOA_MALFORMED: Self = Self(164);
+    /// MCOA NON-MCOA BINDING EXISTS: there is a binding without Binding Identifier.
+    pub const MCOA_NON_MCOA_BINDING_EXISTS: Self = Self(165);
+    /// MCOA PROHIBITED: several bindings are administratively prohibited.
+    pub const MCOA_PROHIBITED: Self = Self(166);
+    /// MCOA UNKNOWN COA: no care-of address is given nor known for this Binding Identifier.
+    pub const MCOA_UNKNOWN_CARE_OF: Self = Self(167);
+    /// MCOA BULK REGISTRATION PROHIBITED: several bindings in one message are not supported.
+    pub const MCOA_BULK_PROHIBITED: Self = Self(168);
+    /// MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED.
+    pub const MCOA_HOME_AND_FOREIGN_PROHIBITED: Self = Self(169);
 
     /// True below 128.
     pub fn is_accepted(self) -> bool {
         self.0 < 128
     }
 
-    /// The words of RFC 3775 section 6.1.8, for the values it defines.
+    /// The words of RFC 3775 section 6.1.8, RFC 4285 section 8 and RFC 5648 section 4.4, for the values they define.
     pub fn phrase(self) -> Option<&'static str> {
         Some(match self {
             Self::ACCEPTED => "Binding Update accepted",
             Self::ACCEPTED_PREFIX_DISCOVERY => "Accepted but prefix discovery necessary",
+            Self::MCOA_NOT_COMPLETE => "MCOA NOTCOMPLETE",
+            Self::MCOA_RETURN_HOME_WITHOUT_NDP => "MCOA RETURNHOME WO/NDP",
             Self::REASON_UNSPECIFIED => "Reason unspecified",
             Self::ADMINISTRATIVELY_PROHIBITED => "Administratively prohibited",
             Self::INSUFFICIENT_RESOURCES => "Insufficient resources",
@@ -239,6 +265,15 @@ impl Status {
             Self::EXPIRED_CARE_OF_NONCE => "Expired care-of nonce index",
             Self::EXPIRED_NONCES => "Expired nonces",
             Self::REGISTRATION_TYPE_CHANGE => "Registration type change disallowed",
+            Self::ID_MISMATCH => "MIPV6-ID-MISMATCH",
+            Self::MESSAGE_ID_REQUIRED => "MIPV6-MESG-ID-REQD",
+            Self::AUTHENTICATION_FAILED => "MIPV6-AUTH-FAIL",
+            Self::MCOA_MALFORMED => "MCOA MALFORMED",
+            Self::MCOA_NON_MCOA_BINDING_EXISTS => "MCOA NON-MCOA BINDING EXISTS",
+            Self::MCOA_PROHIBITED => "MCOA PROHIBITED",
+            Self::MCOA_UNKNOWN_CARE_OF => "MCOA UNKNOWN COA",
+            Self::MCOA_BULK_PROHIBITED => "MCOA BULK REGISTRATION PROHIBITED",
+            Self::MCOA_HOME_AND_FOREIGN_PROHIBITED => "MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED",
             _ => return None,
         })
     }

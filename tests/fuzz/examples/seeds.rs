@@ -1,5 +1,5 @@
-//! Makes the seeds of every fuzz target from the captures of KAME and UMIP (`pcaps`), the example in
-//! `docs/configuration.md` and the words of the control socket, into `corpus/TARGET`, so that nothing is stored twice.
+//! Makes the seeds of every fuzz target from the captures of KAME and UMIP (`pcaps`), the packets that scapy built
+//! (`tests/golden`), the example in `docs/configuration.md` and the words of the control socket, into `corpus/TARGET`, so that nothing is stored twice.
 //! Packets of one form count once. Run by `replay.sh` before everything else.
 
 use std::collections::BTreeSet;
@@ -73,8 +73,9 @@ impl Corpora {
         let mut form: Vec<_> = payload.iter().take(3).copied().collect();
         match packet.upper.protocol {
             next_header::MOBILITY => {
-                // The first option makes a difference too.
+                // The first option makes a difference too, and how many there are.
                 form.extend(payload.get(12..14).unwrap_or_default());
+                form.push(payload.len().div_ceil(16) as u8);
                 self.add("mobility", form, payload)
             }
             next_header::ICMPV6 => {
@@ -152,6 +153,17 @@ impl Corpora {
         Ok(())
     }
 
+    /// One packet of every message and option, `NAME HEX` a line.
+    fn add_golden(&mut self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        for line in fs::read_to_string(path)?.lines() {
+            let hex = line.split_once(' ').ok_or("a line without octets")?.1;
+            let octets: Result<Vec<_>, _> =
+                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16)).collect();
+            self.add_packet(&octets?)?;
+        }
+        Ok(())
+    }
+
     fn add_words(&mut self, root: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let text = fs::read_to_string(root.join("docs/configuration.md"))?;
         for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
@@ -213,6 +225,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in &paths {
         corpora.add_capture(path)?;
     }
+    corpora.add_golden(&root.join("tests/golden/packets.txt"))?;
     corpora.add_words(&root)?;
     println!("{} seeds of {} captures in {}", corpora.written, paths.len(), corpora.folder.display());
     Ok(())

@@ -1,13 +1,14 @@
 //! Octets as a Mobility Header (RFC 3775 section 6.1) with its options (6.2).
 //! What parses is emitted again octet for octet and can be told; what does not names an octet of the input; the
-//! authenticator's input (6.2.7) is found exactly where the last option is one. Run by `cargo fuzz run mobility`.
+//! authenticator's input (6.2.7, and RFC 4285 5.1) is found exactly where the last option is one. Run by `cargo fuzz run mobility`.
 #![no_main]
 
 use std::net::Ipv6Addr;
 
 use libfuzzer_sys::fuzz_target;
 use mga_node::wire::mobility::{
-    Message, MobilityHeader, MobilityOption, align, authorization_input, checksum_is_valid,
+    Message, MessageAuthentication, MobilityHeader, MobilityOption, align, authorization_input,
+    checksum_is_valid, message_authentication_input,
 };
 
 const HERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
@@ -23,13 +24,17 @@ fuzz_target!(|octets: &[u8]| {
             let sealed = header.emit_for(&THERE, &HERE);
             assert!(checksum_is_valid(&sealed, &THERE, &HERE));
             assert!(!header.to_string().is_empty());
-            let signed =
-                matches!(header.message, Message::BindingUpdate(_) | Message::BindingAcknowledgement(_))
-                    && matches!(
-                        header.message.options().last(),
-                        Some(MobilityOption::BindingAuthorizationData(_))
-                    );
-            assert_eq!(input.is_some(), signed);
+            let may_be_signed =
+                matches!(header.message, Message::BindingUpdate(_) | Message::BindingAcknowledgement(_));
+            let options = header.message.options();
+            let signed = matches!(options.last(), Some(MobilityOption::BindingAuthorizationData(_)));
+            assert_eq!(input.is_some(), may_be_signed && signed);
+            assert!(input.is_none_or(|input| input.len() <= emitted.len()));
+            let proof = options.iter().rfind(|option| !option.is_padding());
+            let proven = matches!(proof, Some(MobilityOption::MessageAuthentication(proof))
+                if proof.subtype == MessageAuthentication::MN_HA);
+            let input = message_authentication_input(octets);
+            assert_eq!(input.is_some(), may_be_signed && proven);
             assert!(input.is_none_or(|input| input.len() <= emitted.len()));
             let aligned = align(12, header.message.options());
             assert_eq!(align(12, &aligned), aligned);

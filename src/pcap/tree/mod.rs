@@ -13,13 +13,13 @@ use crate::wire::chain::{ExtensionHeader, Walk, home_address_at};
 use crate::wire::destination_options::DestinationOption;
 use crate::wire::icmpv6::{Icmpv6, Icmpv6Message, NeighborOption};
 use crate::wire::ipv6::{HEADER_LENGTH, Ipv6Header, checksum, next_header};
-use crate::wire::mobility::{
-    Lifetime, Message, MobilityHeader, MobilityOption, Status, checksum_is_valid, kind,
-};
+use crate::wire::mobility::{Lifetime, kind};
 use crate::wire::routing::TYPE2;
 use crate::wire::{Error, ErrorKind};
 
 use super::capture::{Frame, Link};
+
+mod mobility;
 
 /// Packets inside packets that are taken apart; what lies deeper is one field of octets.
 const DEPTH: u8 = 8;
@@ -95,6 +95,10 @@ pub enum Role {
     UsedCareOfNonce,
     /// Authenticator of a binding message.
     Authenticator,
+    /// Timestamp of a Binding Update.
+    NewTimestamp,
+    /// Timestamp that a Binding Acknowledgement repeats, or corrects.
+    EchoedTimestamp,
     /// Identifier of an ICMPv6 request.
     NewIdentifier,
     /// Identifier of an ICMPv6 reply.
@@ -374,9 +378,6 @@ fn hex(octets: &[u8]) -> String {
     text
 }
 
-const UPDATE_FLAGS: &[(u64, char)] =
-    &[(0x8000, 'A'), (0x4000, 'H'), (0x2000, 'L'), (0x1000, 'K'), (0x0400, 'R')];
-const ACKNOWLEDGEMENT_FLAGS: &[(u64, char)] = &[(0x80, 'K'), (0x40, 'R')];
 const ROUTER_FLAGS: &[(u64, char)] = &[(0x80, 'M'), (0x40, 'O'), (0x20, 'H')];
 const NEIGHBOR_FLAGS: &[(u64, char)] = &[(0x8000_0000, 'R'), (0x4000_0000, 'S'), (0x2000_0000, 'O')];
 const PREFIX_FLAGS: &[(u64, char)] = &[(0x80, 'L'), (0x40, 'A'), (0x20, 'R')];
@@ -767,133 +768,6 @@ impl Builder {
     fn checksum(&mut self, sum: u16, right: bool, complete: bool, at: usize) {
         let right = complete.then_some(right);
         self.push("checksum", Value::Checksum(sum, right), at, Role::Checksum, Unit::Plain);
-    }
-
-    fn mobility(&mut self, upper: &Upper<'_>) {
-        let (bytes, base) = (upper.bytes, upper.base);
-        let parsed = MobilityHeader::parse(bytes);
-        if let &[proto, length, mh_type, reserved, high, low, ..] = bytes {
-            self.with_unit("payload-proto", proto, base, protocol_name(proto));
-            self.number("header-length", length, base + 1);
-            let unit = mobility_name(mh_type).map_or(Unit::Plain, Unit::Named);
-            self.with_unit("type", mh_type, base + 2, unit);
-            self.plain("reserved", Value::Bits(reserved.into(), 2), base + 3);
-            let right = checksum_is_valid(bytes, &upper.source, &upper.destination);
-            self.checksum(u16::from_be_bytes([high, low]), right, upper.complete, base + 4);
-        }
-        match parsed {
-            Ok(header) => {
-                let length = header.length();
-                self.message(header.message, base);
-                if let Some(rest) = bytes.get(length..).filter(|rest| !rest.is_empty()) {
-                    self.plain("trailing", Value::Octets(rest.to_vec()), base + length);
-                }
-            }
-            Err(error) => self.malformed(error, base),
-        }
-    }
-
-    fn message(&mut self, message: Message, base: usize) {
-        let at = |offset| base + offset;
-        let cookie = |cookie: [u8; 8]| Value::Bits(u64::from_be_bytes(cookie), 16);
-        let options = match message {
-            Message::BindingRefreshRequest(request) => {
-                self.plain("reserved-2", Value::Bits(request.reserved.into(), 4), at(6));
-                (request.options, 8)
-            }
-            Message::HomeTestInit(ref init) | Message::CareOfTestInit(ref init) => {
-                let name = match message {
-                    Message::HomeTestInit(_) => "home-init-cookie",
-                    _ => "care-of-init-cookie",
-                };
-                self.plain("reserved-2", Value::Bits(init.reserved.into(), 4), at(6));
-                self.push(name, cookie(init.cookie), at(8), Role::NewCookie, Unit::Plain);
-                (init.options.clone(), 16)
-            }
-            Message::HomeTest(ref test) | Message::CareOfTest(ref test) => {
-                let [index, init, token] = match message {
-                    Message::HomeTest(_) => ["home-nonce-index", "home-init-cookie", "home-keygen-token"],
-                    _ => ["care-of-nonce-index", "care-of-init-cookie", "care-of-keygen-token"],
-                };
-                let nonce = Value::Number(test.nonce_index.into());
-                self.push(index, nonce, at(6), Role::NewNonce, Unit::Plain);
-                self.push(init, cookie(test.cookie), at(8), Role::EchoedCookie, Unit::Plain);
-                self.push(token, cookie(test.token), at(16), Role::Token, Unit::Plain);
-                (test.options.clone(), 24)
-            }
-            Message::BindingUpdate(update) => {
-                let sequence = Value::Number(update.sequence.into());
-                self.push("sequence", sequence, at(6), Role::UpdateSequence, Unit::Plain);
-                self.plain("flags", Value::Flags(update.flags.bits().into(), 4, UPDATE_FLAGS), at(8));
-                self.with_unit("lifetime", update.lifetime.0, at(10), Unit::FourSeconds);
-                (update.options, 12)
-            }
-            Message::BindingAcknowledgement(answer) => {
-                let phrase = Status(answer.status.0).phrase().map_or(Unit::Plain, Unit::Named);
-                self.with_unit("status", answer.status.0, at(6), phrase);
-                let flags = Value::Flags(answer.flags.bits().into(), 2, ACKNOWLEDGEMENT_FLAGS);
-                self.plain("flags", flags, at(7));
-                let sequence = Value::Number(answer.sequence.into());
-                self.push("sequence", sequence, at(8), Role::AcknowledgedSequence, Unit::Plain);
-                self.with_unit("lifetime", answer.lifetime.0, at(10), Unit::FourSeconds);
-                (answer.options, 12)
-            }
-            Message::BindingError(error) => {
-                let name = match error.status {
-                    1 => Unit::Named("unknown binding for home address option"),
-                    2 => Unit::Named("unrecognised MH Type"),
-                    _ => Unit::Plain,
-                };
-                self.with_unit("status", error.status, at(6), name);
-                self.plain("reserved-2", Value::Bits(error.reserved.into(), 2), at(7));
-                self.address("home-address", error.home_address, at(8));
-                (error.options, 24)
-            }
-            Message::Unknown { data, .. } => {
-                return self.plain("message-data", Value::Octets(data), at(6));
-            }
-        };
-        let (options, mut offset) = options;
-        for option in options {
-            let place = at(offset);
-            offset += match option {
-                MobilityOption::Pad1 => {
-                    self.plain("pad-1", Value::Octets(Vec::new()), place);
-                    1
-                }
-                MobilityOption::PadN(data) => {
-                    let length = data.len() + 2;
-                    self.plain("pad-n", Value::Octets(data), place);
-                    length
-                }
-                MobilityOption::BindingRefreshAdvice(interval) => {
-                    self.with_unit("refresh-interval", interval.0, place, Unit::FourSeconds);
-                    4
-                }
-                MobilityOption::AlternateCareOfAddress(address) => {
-                    self.address("alternate-care-of-address", address, place);
-                    18
-                }
-                MobilityOption::NonceIndices { home, care_of } => {
-                    self.within("nonce-indices", place, |this| {
-                        let (home, care_of) = (Value::Number(home.into()), Value::Number(care_of.into()));
-                        this.push("home", home, place + 2, Role::UsedHomeNonce, Unit::Plain);
-                        this.push("care-of", care_of, place + 4, Role::UsedCareOfNonce, Unit::Plain);
-                    });
-                    6
-                }
-                MobilityOption::BindingAuthorizationData(data) => {
-                    let length = data.len() + 2;
-                    self.push("authenticator", Value::Octets(data), place, Role::Authenticator, Unit::Plain);
-                    length
-                }
-                MobilityOption::Unknown { kind, data } => {
-                    let length = data.len() + 2;
-                    self.unknown_option(kind, data, place);
-                    length
-                }
-            };
-        }
     }
 
     fn icmpv6(&mut self, upper: &Upper<'_>) {
