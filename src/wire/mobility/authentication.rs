@@ -60,7 +60,7 @@ impl Timestamp {
     /// How far apart two times are.
     pub fn distance(self, other: Self) -> Duration {
         let apart = self.0.abs_diff(other.0);
-        let nanoseconds = (apart & u64::from(u32::MAX)) * 1_000_000_000 >> 32;
+        let nanoseconds = ((apart & u64::from(u32::MAX)) * 1_000_000_000) >> 32;
         Duration::from_secs(apart >> 32) + Duration::from_nanos(nanoseconds)
     }
 }
