@@ -14,7 +14,7 @@ use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, 
 use mga_node::daemon::control::{ClientError, Connection, Request};
 use mga_node::daemon::{self, show};
 #[cfg(lab)]
-use mga_node::lab::{Section5Options, section5};
+use mga_node::lab::{LabOptions, section5};
 use mga_node::pcap::allow::Allowed;
 use mga_node::pcap::capture::Capture;
 use mga_node::pcap::comparison;
@@ -460,7 +460,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         #[cfg(lab)]
         Command::Lab { scenario: Scenario::Section5 { out, keep, forwarding, json } } => {
             let options =
-                Section5Options { out, keep, forwarding: forwarding.to_string(), program: None, quiet: json };
+                LabOptions { out, keep, forwarding: forwarding.to_string(), program: None, quiet: json };
             let outcome = section5(&options)
                 .map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })?;
             if json {

@@ -10,7 +10,7 @@ use std::{path::Path, time::Duration};
 use mga_node::{
     lab::{
         claims,
-        topology::{self, Node},
+        figure11::{self, Node},
     },
     pcap::{
         capture::{self, Frame},
@@ -42,7 +42,7 @@ fn kame(section: &str) -> Captures {
 }
 
 fn judge(section: Section, captures: Captures) -> Vec<Finding> {
-    section(&Trace::new(captures, &topology::owners()))
+    section(&Trace::new(captures, &figure11::owners()))
 }
 
 /// The names of the claims that did not hold.
@@ -241,7 +241,7 @@ fn claims_of_5_1_fail_on_doctored_captures() {
     });
     let claims_anycast = |view: &View| {
         matches!(view.icmpv6(), Some(Icmpv6Message::NeighborAdvertisement { target, .. })
-            if *target == topology::ANYCAST)
+            if *target == figure11::ANYCAST)
     };
     fails("neighbor-advertisement", &|view, _| drop_if(claims_anycast(view)));
     fails("neighbor-advertisement", &|view, _| match claims_anycast(view) {

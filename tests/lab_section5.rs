@@ -15,8 +15,8 @@ use std::{
 
 use mga_node::{
     lab::{
-        self, Error, Section5Options, claims,
-        topology::{self, Node},
+        self, Error, LabOptions, claims,
+        figure11::{self, Node},
     },
     pcap::{
         capture::{self, Frame},
@@ -41,8 +41,8 @@ fn alone() -> Option<MutexGuard<'static, ()>> {
     Some(ONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn options(out: &Path, quiet: bool) -> Section5Options {
-    Section5Options {
+fn options(out: &Path, quiet: bool) -> LabOptions {
+    LabOptions {
         out: out.to_owned(),
         keep: false,
         forwarding: "auto".to_owned(),
@@ -76,7 +76,7 @@ fn captures(out: &Path, step: &str, keep: impl Fn(Duration, &View) -> bool) -> T
     for (_, frames) in &mut nodes {
         frames.retain(|frame| keep(frame.at - start, &View::parse(&frame.ipv6).unwrap()));
     }
-    Trace::new(nodes, &topology::owners())
+    Trace::new(nodes, &figure11::owners())
 }
 
 fn verdict(findings: &[Finding], name: &str) -> Verdict {
@@ -128,7 +128,7 @@ fn every_claim_of_section_5_holds() {
 fn a_node_that_does_not_run_fails_the_claims() {
     let Some(_one) = alone() else { return };
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("no-node");
-    let options = Section5Options { program: Some(PathBuf::from("/bin/false")), ..options(&out, true) };
+    let options = LabOptions { program: Some(PathBuf::from("/bin/false")), ..options(&out, true) };
     let outcome = lab::section5(&options).unwrap();
     assert!(!outcome.held());
     for step in ["5.1", "5.2", "5.3"] {

@@ -17,8 +17,9 @@ use mga_node::{
     lab::{
         Interruption,
         capturing::Captures,
+        figure11::{self, ANYCAST, Node},
         machine::{Machine, NamespaceMachine},
-        topology::{self, ANYCAST, Node, Topology},
+        topology::{self, Topology},
         traffic::{self, Telnet},
     },
     pcap::{capture, passage::Trace},
@@ -48,7 +49,7 @@ fn names_of(process: u32) -> Vec<String> {
 }
 
 fn pings(topology: &Topology, from: Node, to: Ipv6Addr) -> bool {
-    let namespace = topology.namespace(from).name();
+    let namespace = topology.namespace(from.name()).name();
     let status = Command::new("ip")
         .args(["netns", "exec", namespace, "ping", "-6", "-n", "-c", "1", "-W", "2", &to.to_string()])
         .stdout(Stdio::null())
@@ -60,17 +61,17 @@ fn pings(topology: &Topology, from: Node, to: Ipv6Addr) -> bool {
 fn figure_11_stands_and_is_gone_afterwards() {
     let Some(_one) = alone() else { return };
     let own = std::process::id();
-    let topology = Topology::build().unwrap();
+    let topology = Topology::build(figure11::plan()).unwrap();
     assert_eq!(names_of(own).len(), 7, "six namespaces and a directory: {:?}", names_of(own));
     for host in Node::HOSTS {
-        assert!(pings(&topology, host, topology::router_address(host.network())), "{host:?} reaches RT");
+        assert!(pings(&topology, host, figure11::router_address(host.network())), "{host:?} reaches RT");
         assert!(pings(&topology, host, Node::Haa.address()), "{host:?} reaches HAA");
     }
     assert!(pings(&topology, Node::Ai1, Node::Ar2.address()), "AI1 reaches AR2");
-    let links = topology.namespace(Node::Ar2).ip(&["-br", "link", "show", "eth0"]).unwrap();
+    let links = topology.namespace(Node::Ar2.name()).ip(&["-br", "link", "show", "eth0"]).unwrap();
     assert!(links.contains("02:00:00:00:05:02"), "{links}");
     let mut sleeper = Command::new("ip")
-        .args(["netns", "exec", topology.namespace(Node::Ai1).name(), "sleep", "60"])
+        .args(["netns", "exec", topology.namespace(Node::Ai1.name()).name(), "sleep", "60"])
         .spawn()
         .unwrap();
     let begin = Instant::now();
@@ -87,7 +88,7 @@ fn figure_11_stands_and_is_gone_afterwards() {
 #[test]
 #[ignore = "builds Figure 11 and waits to be killed"]
 fn build_and_wait() {
-    let _topology = Topology::build().unwrap();
+    let _topology = Topology::build(figure11::plan()).unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
 
@@ -122,7 +123,7 @@ fn what_a_killed_lab_leaves_is_swept_by_the_next() {
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     assert!(!names_of(process).is_empty(), "a killed lab leaves something");
-    let topology = Topology::build().unwrap();
+    let topology = Topology::build(figure11::plan()).unwrap();
     assert_eq!(names_of(process), [""; 0]);
     drop(topology);
 }
@@ -132,10 +133,10 @@ fn what_a_killed_lab_leaves_is_swept_by_the_next() {
 fn ping_telnet_and_captures_see_the_same() {
     let Some(_one) = alone() else { return };
     let directory = std::env::temp_dir().join(format!("mga-lab-test-{}", std::process::id()));
-    let topology = Topology::build().unwrap();
+    let topology = Topology::build(figure11::plan()).unwrap();
     let interruption = Interruption::watch().unwrap();
     let route = |to: Node| {
-        topology.namespace(Node::Rt).ip(&[
+        topology.namespace(Node::Rt.name()).ip(&[
             "-6",
             "route",
             "replace",
@@ -145,11 +146,11 @@ fn ping_telnet_and_captures_see_the_same() {
         ])
     };
     let machine = |node: Node| -> NamespaceMachine {
-        topology.machine(node, Path::new("/bin/false"), Path::new("/usr/sbin/telnetd")).unwrap()
+        topology.machine(node.name(), Path::new("/bin/false"), Path::new("/usr/sbin/telnetd")).unwrap()
     };
     let mut servers = Vec::new();
     for responder in [Node::Ar1, Node::Ar2] {
-        topology.namespace(responder).add_address("eth0", ANYCAST, 128).unwrap();
+        topology.namespace(responder.name()).add_address("eth0", ANYCAST, 128).unwrap();
         servers.push(traffic::serve_telnet(&machine(responder)).unwrap());
     }
     route(Node::Ar1).unwrap();
@@ -177,7 +178,7 @@ fn ping_telnet_and_captures_see_the_same() {
         .iter()
         .map(|recorded| (recorded.machine.clone(), capture::read(&recorded.file).unwrap()))
         .collect();
-    let trace = Trace::new(nodes, &topology::owners());
+    let trace = Trace::new(nodes, &figure11::owners());
     let requests: Vec<_> = trace
         .passages
         .iter()

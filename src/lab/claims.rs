@@ -5,18 +5,18 @@
 use std::{collections::BTreeSet, net::Ipv6Addr, time::Duration};
 
 use super::{
+    figure11::{ANYCAST, Node},
+    judge::{Judge, Judgement, Seen, all, milliseconds},
     observation::{Carried, Exchange, HomeMessage, Observation, Reign, Session, Way},
-    topology::{ANYCAST, Node},
 };
 use crate::{
     pcap::{
         passage::{Passage, Trace},
-        report::{Evidence, Finding, Verdict},
-        view::{Content, Segment, View},
+        report::Finding,
+        view::Segment,
     },
     wire::{
         destination_options::DestinationOption,
-        dissect,
         icmpv6::Icmpv6Message,
         mobility::{Message, MobilityOption, UpdateFlags},
     },
@@ -25,70 +25,10 @@ use crate::{
 /// How soon "immediately" is, for the retry after a refusal (thesis 5.1).
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// What was seen, and the packets it was seen in.
-struct Seen<'a> {
-    words: String,
-    packets: Vec<&'a Passage>,
-}
-
-impl<'a> Seen<'a> {
-    fn new(words: impl Into<String>, packets: impl IntoIterator<Item = &'a Passage>) -> Self {
-        Seen { words: words.into(), packets: packets.into_iter().collect() }
-    }
-
-    fn nothing(words: impl Into<String>) -> Self {
-        Seen { words: words.into(), packets: Vec::new() }
-    }
-}
-
-/// `Ok` when the claim holds.
-type Judgement<'a> = Result<Seen<'a>, Seen<'a>>;
-
-struct Judge<'a> {
-    step: &'static str,
-    observation: Observation<'a>,
-    findings: Vec<Finding>,
-}
-
-impl<'a> Judge<'a> {
-    fn new(step: &'static str, trace: &'a Trace) -> Self {
-        Judge { step, observation: Observation { trace }, findings: Vec::new() }
-    }
-
-    fn claim(&mut self, name: &str, claim: &str, judgement: Judgement<'a>) {
-        let (verdict, seen) = match judgement {
-            Ok(seen) => (Verdict::Pass, seen),
-            Err(seen) => (Verdict::Fail, seen),
-        };
-        self.findings.push(Finding {
-            step: self.step.to_owned(),
-            name: name.to_owned(),
-            claim: claim.to_owned(),
-            verdict,
-            seen: seen.words,
-            evidence: seen
-                .packets
-                .into_iter()
-                .map(|passage| evidence(self.observation.trace, passage))
-                .collect(),
-        });
-    }
-}
-
-/// A packet as evidence: from the agent's capture when it is in it, otherwise from the first that has it.
-fn evidence(trace: &Trace, passage: &Passage) -> Evidence {
-    let agent = trace.node(Node::Haa.name());
-    let sighting =
-        passage.sightings.iter().find(|sighting| Some(sighting.node) == agent).or(passage.sightings.first());
-    let node = sighting.and_then(|sighting| trace.nodes.get(sighting.node)).cloned().unwrap_or_default();
-    let at = sighting.map_or(Duration::ZERO, |sighting| sighting.at).saturating_sub(trace.start());
-    Evidence { node, at, line: dissect::line(&passage.packet) }
-}
-
 /// Section 5.1 and Figure 12: two responders update the anycast binding.
 pub fn section5_1(trace: &Trace) -> Vec<Finding> {
     let mut judge = Judge::new("5.1", trace);
-    let observation = judge.observation;
+    let observation = Observation { trace };
     judge.claim(
         "first-200",
         "AR1 registers with sequence number 200 and HAA accepts it",
@@ -125,14 +65,13 @@ pub fn section5_1(trace: &Trace) -> Vec<Finding> {
         "HAA claims A_Any on the home link: Neighbor Advertisement to ff02::1 with Override",
         claimed_on_link(&observation),
     );
-    judge.claim("well-formed", WELL_FORMED, well_formed(trace));
-    judge.findings
+    judge.findings()
 }
 
 /// Section 5.2 and Figure 13: neither initiator knows Mobile IPv6.
 pub fn section5_2(trace: &Trace) -> Vec<Finding> {
     let mut judge = Judge::new("5.2", trace);
-    let observation = judge.observation;
+    let observation = Observation { trace };
     let reigns = observation.reigns();
     judge.claim(
         "figure-13a",
@@ -172,14 +111,13 @@ pub fn section5_2(trace: &Trace) -> Vec<Finding> {
         "AR1 registers again and every initiator is served by AR1 again",
         served(&observation, reign(&reigns, 2, Node::Ar1)),
     );
-    judge.claim("well-formed", WELL_FORMED, well_formed(trace));
-    judge.findings
+    judge.findings()
 }
 
 /// Section 5.3 and Figure 14: first AI2 knows Mobile IPv6, then AI1 too.
 pub fn section5_3(trace: &Trace) -> Vec<Finding> {
     let mut judge = Judge::new("5.3", trace);
-    let observation = judge.observation;
+    let observation = Observation { trace };
     let reigns = observation.reigns();
     let first = || reign(&reigns, 0, Node::Ar2);
     let second = || reign(&reigns, 1, Node::Ar1);
@@ -281,12 +219,8 @@ pub fn section5_3(trace: &Trace) -> Vec<Finding> {
             survives(&observation, Node::Ai2, Node::Ar2, reign.begin, &every)
         }),
     );
-    judge.claim("well-formed", WELL_FORMED, well_formed(trace));
-    judge.findings
+    judge.findings()
 }
-
-const WELL_FORMED: &str =
-    "no captured packet is malformed, and every Mobility Header and ICMPv6 checksum is right";
 
 /// The reign at this place, if it is this responder's.
 fn reign<'a, 'r>(reigns: &'r [Reign<'a>], place: usize, responder: Node) -> Result<&'r Reign<'a>, Seen<'a>> {
@@ -302,17 +236,6 @@ fn reign<'a, 'r>(reigns: &'r [Reign<'a>], place: usize, responder: Node) -> Resu
             responder.name()
         ))),
     }
-}
-
-/// Every judgement must hold; the first that does not is the answer.
-fn all<'a>(judgements: impl IntoIterator<Item = Judgement<'a>>) -> Judgement<'a> {
-    let (mut words, mut packets) = (Vec::new(), Vec::new());
-    for judgement in judgements {
-        let seen = judgement?;
-        words.push(seen.words);
-        packets.extend(seen.packets);
-    }
-    Ok(Seen { words: words.join("; "), packets })
 }
 
 /// What the home registration messages of one responder are at and after a place.
@@ -410,10 +333,6 @@ fn describe(message: HomeMessage) -> String {
         HomeMessage::Update { sequence } => format!("BU {sequence}"),
         HomeMessage::Acknowledgement { status, sequence, .. } => format!("BA {status} with {sequence}"),
     }
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// The first echo request to A_Any in `responder`'s reign is tunnelled to it and answered by it.
@@ -836,31 +755,4 @@ fn used_directly<'s, 'a>(
     let pair = session.question_and_answer(begin, end)?;
     let ways = [Way::DirectTo(responder), Way::DirectFrom(responder)];
     (pair.map(|carried| carried.way) == ways).then_some(pair)
-}
-
-fn well_formed(trace: &Trace) -> Judgement<'_> {
-    let mut checksums = 0;
-    for passage in &trace.passages {
-        let wrong = match &passage.view {
-            Err(error) => Some(error.to_string()),
-            Ok(View { content: Content::Malformed(protocol, error), .. }) => {
-                Some(format!("protocol {protocol}: {error}"))
-            }
-            Ok(View { content: Content::Mobility(_, false) | Content::Icmpv6(_, false), .. }) => {
-                Some("wrong checksum".to_owned())
-            }
-            Ok(View { content: Content::Mobility(_, true) | Content::Icmpv6(_, true), .. }) => {
-                checksums += 1;
-                None
-            }
-            Ok(_) => None,
-        };
-        if let Some(wrong) = wrong {
-            return Err(Seen::new(wrong, [passage]));
-        }
-    }
-    match trace.passages.len() {
-        0 => Err(Seen::nothing("nothing was captured")),
-        count => Ok(Seen::nothing(format!("{count} packets, {checksums} checksums"))),
-    }
 }

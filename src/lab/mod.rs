@@ -4,11 +4,15 @@
 
 pub mod capturing;
 pub mod claims;
+pub mod figure11;
+mod judge;
 pub mod machine;
 pub mod node;
 pub mod observation;
+mod run;
 mod second_opinion;
 mod section5;
+mod stage;
 pub mod topology;
 pub mod traffic;
 
@@ -39,9 +43,9 @@ use crate::{
 
 pub use section5::section5;
 
-/// What `lab section5` is told.
+/// What every lab is told.
 #[derive(Debug, Clone)]
-pub struct Section5Options {
+pub struct LabOptions {
     /// Where captures, logs and the report go; it is made if need be.
     pub out: PathBuf,
     /// Leave namespaces and their addresses for inspection until the next start.

@@ -4,7 +4,6 @@
 
 use std::{
     fs::{self, OpenOptions},
-    net::Ipv6Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,12 +11,7 @@ use std::{
 use super::{
     Error, Interruption, Trying,
     machine::{Machine, Process},
-    topology::ANYCAST,
 };
-
-/// Asked for by the responders, in seconds; a multiple of the 4 seconds that lifetimes are counted in on the wire, and
-/// what the KAME captures of section 5.3 have.
-const LIFETIME: u32 = 96;
 
 /// How long a node may take to answer on its control socket.
 const READY: Duration = Duration::from_secs(10);
@@ -45,59 +39,10 @@ pub struct Running<'a> {
 }
 
 impl Launcher<'_> {
-    /// A home anycast agent without authentication and without duplicate address detection, as in the KAME captures.
-    ///
-    /// # Errors
-    /// [`Error::Step`] when it does not become ready, with the last line of its log.
-    pub fn agent<'a>(&self, machine: &'a dyn Machine, agent: Ipv6Addr) -> Result<Running<'a>, Error> {
-        let (agent, anycast) = (agent.to_string(), ANYCAST.to_string());
-        let more = ["--no-duplicate-address-detection", "--authentication", "none", "--anycast", &anycast];
-        self.start(machine, "haa", &[["--agent", &agent].as_slice(), &more].concat())
-    }
-
-    /// A responder that discovers its agent and registers, beginning with this sequence number.
-    ///
-    /// # Errors
-    /// As [`Launcher::agent`].
-    pub fn responder<'a>(
-        &self,
-        machine: &'a dyn Machine,
-        care_of: Ipv6Addr,
-        sequence: u16,
-    ) -> Result<Running<'a>, Error> {
-        let (care_of, lifetime, sequence) = (care_of.to_string(), LIFETIME.to_string(), sequence.to_string());
-        self.start(
-            machine,
-            "ar",
-            &[
-                "--agent",
-                "::",
-                "--care-of",
-                &care_of,
-                "--lifetime",
-                &lifetime,
-                "--initial-sequence",
-                &sequence,
-                "--authentication",
-                "none",
-                "--anycast",
-                &ANYCAST.to_string(),
-            ],
-        )
-    }
-
-    /// An initiator that knows Mobile IPv6.
-    ///
-    /// # Errors
-    /// As [`Launcher::agent`].
-    pub fn initiator<'a>(&self, machine: &'a dyn Machine) -> Result<Running<'a>, Error> {
-        self.start(machine, "ai", &[])
-    }
-
     /// A node of this role on the machine's interface, with further arguments.
     ///
     /// # Errors
-    /// As [`Launcher::agent`].
+    /// [`Error::Step`] when it does not become ready, with the last line of its log.
     pub fn start<'a>(
         &self,
         machine: &'a dyn Machine,
@@ -141,14 +86,6 @@ fn last_line(log: &Path) -> String {
 }
 
 impl Running<'_> {
-    /// Has a responder register now.
-    ///
-    /// # Errors
-    /// [`Error::Step`] with what the node says against it.
-    pub fn register(&self) -> Result<(), Error> {
-        self.ask(&["register", "--anycast", &ANYCAST.to_string()]).map(drop)
-    }
-
     /// Asks the node over its control socket and returns what it prints.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::{net::Ipv6Addr, time::Duration};
 
-use super::topology::{ANYCAST, Node};
+use super::figure11::{ANYCAST, Node};
 use crate::{
     pcap::{
         passage::{Passage, Trace},

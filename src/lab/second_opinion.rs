@@ -1,6 +1,6 @@
 //! What an independent program says of the captures: Wireshark's decoder, where it is installed.
 //! A decoder that is not ours sees what ours takes for granted in the packets of thesis section 5.
-//! `lab::section5` asks it after each step.
+//! `lab::run` asks it after each step.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,9 +26,7 @@ pub fn tshark(step: &str, files: &[PathBuf], merged: &Path) -> Result<Finding, E
         seen,
         evidence,
     };
-    if super::section5::find_program("tshark").is_none()
-        || super::section5::find_program("mergecap").is_none()
-    {
+    if super::run::find_program("tshark").is_none() || super::run::find_program("mergecap").is_none() {
         let seen = "tshark is not installed (apt install tshark)".to_owned();
         return Ok(finding(Verdict::Skipped, seen, Vec::new()));
     }

@@ -1,6 +1,6 @@
-//! Figure 11 of the thesis as values, and as network namespaces with wires between them.
-//! Five networks meet in one router: the home network with its agent, two initiators', two responders'.
-//! `lab::section5` builds it, and the claims take its addresses from here.
+//! Networks of the lab: a plan of machines and wires as a value, and network namespaces made from it.
+//! Figures 10 and 11 of the thesis are such plans. What a killed lab left is swept by the next one.
+//! `lab::run` builds one for each step.
 
 use std::{
     fs, io, mem,
@@ -18,101 +18,76 @@ use crate::platform::{
     netns::{self, NetworkNamespace, WireEnd},
 };
 
-/// A node of Figure 11.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Node {
-    /// Anycast initiator 1.
-    Ai1,
-    /// Anycast initiator 2.
-    Ai2,
-    /// The router between the five networks.
-    Rt,
-    /// The home anycast agent.
-    Haa,
-    /// Anycast responder 1.
-    Ar1,
-    /// Anycast responder 2.
-    Ar2,
+/// The machines of a lab and the wires between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What the thesis calls it.
+    pub figure: &'static str,
+    /// Every machine by its name, in the order in which they are drawn.
+    pub machines: Vec<&'static str>,
+    /// Those that forward packets.
+    pub routers: Vec<&'static str>,
+    /// Those that are captured, each on its first interface.
+    pub recorded: Vec<&'static str>,
+    /// A machine that is not a router has its default route through its first wire.
+    pub wires: Vec<Wire>,
+    /// The anycast address.
+    pub anycast: Ipv6Addr,
+    /// Addresses that no interface has, with the machine that takes what is sent to them.
+    pub attracted: Vec<(Ipv6Addr, &'static str)>,
 }
 
-/// The anycast address A_Any, on the home network.
-pub const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xa);
+/// A wire is a network with two machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wire {
+    /// Its number, below 256: 2001:db8:0:N::/64 where its ends have addresses.
+    pub network: u16,
+    /// Host 1, the router, and host 2.
+    pub ends: [End; 2],
+}
 
-/// The interface of every node but the router, whose interfaces are `n1` to `n5` after their network.
-pub const INTERFACE: &str = "eth0";
+/// One end of a wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The machine by its name.
+    pub machine: &'static str,
+    /// Its interface.
+    pub interface: String,
+    /// Its address; without one, the link-local one is all it has.
+    pub address: Option<Ipv6Addr>,
+}
 
-impl Node {
-    /// All nodes, in the order in which they are drawn.
-    pub const ALL: [Node; 6] = [Node::Ai1, Node::Ai2, Node::Rt, Node::Haa, Node::Ar1, Node::Ar2];
-
-    /// The nodes that are one interface on one network.
-    pub const HOSTS: [Node; 5] = [Node::Haa, Node::Ai1, Node::Ai2, Node::Ar1, Node::Ar2];
-
-    /// As the thesis writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Node::Ai1 => "AI1",
-            Node::Ai2 => "AI2",
-            Node::Rt => "RT",
-            Node::Haa => "HAA",
-            Node::Ar1 => "AR1",
-            Node::Ar2 => "AR2",
+impl Plan {
+    /// Whose address is whose.
+    pub fn owners(&self) -> Vec<(Ipv6Addr, &'static str)> {
+        let mut owners = self.attracted.clone();
+        for wire in &self.wires {
+            for (end, host) in wire.ends.iter().zip(1..) {
+                owners.extend(end.address.map(|address| (address, end.machine)));
+                owners.push((link_local(wire.network, host), end.machine));
+            }
         }
+        owners
     }
 
-    /// As files and namespaces are called after it.
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Node::Ai1 => "ai1",
-            Node::Ai2 => "ai2",
-            Node::Rt => "rt",
-            Node::Haa => "haa",
-            Node::Ar1 => "ar1",
-            Node::Ar2 => "ar2",
-        }
+    /// A machine's address on its first wire.
+    pub fn address(&self, machine: &str) -> Option<Ipv6Addr> {
+        self.end(machine)?.address
     }
 
-    /// Its network N, 2001:db8:0:N::/64; the router's is the home network, where it is captured.
-    pub fn network(self) -> u16 {
-        match self {
-            Node::Rt | Node::Haa => 1,
-            Node::Ai1 => 2,
-            Node::Ai2 => 3,
-            Node::Ar1 => 4,
-            Node::Ar2 => 5,
-        }
+    /// The interface on which a machine is captured, and on which its node runs: its first.
+    fn interface(&self, machine: &str) -> &str {
+        self.end(machine).map_or("lo", |end| &end.interface)
     }
 
-    /// Its unicast address; a responder's is its care-of address (PUA).
-    pub fn address(self) -> Ipv6Addr {
-        match self {
-            Node::Rt => router_address(1),
-            node => Ipv6Addr::new(0x2001, 0xdb8, 0, node.network(), 0, 0, 0, 2),
-        }
-    }
-
-    /// The interface on which it is captured.
-    fn captured_interface(self) -> &'static str {
-        match self {
-            Node::Rt => router_interface(1),
-            _ => INTERFACE,
-        }
+    fn end(&self, machine: &str) -> Option<&End> {
+        self.wires.iter().flat_map(|wire| &wire.ends).find(|end| end.machine == machine)
     }
 }
 
-/// The router's address on network `network`.
-pub fn router_address(network: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, 1)
-}
-
-fn router_interface(network: u16) -> &'static str {
-    match network {
-        2 => "n2",
-        3 => "n3",
-        4 => "n4",
-        5 => "n5",
-        _ => "n1",
-    }
+/// As files and namespaces are called after a machine.
+pub fn file_name(machine: &str) -> String {
+    machine.to_lowercase()
 }
 
 /// Ethernet address on network `network`: host 1 is the router, 2 the node.
@@ -126,25 +101,11 @@ fn link_local(network: u16, host: u8) -> Ipv6Addr {
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
-/// Whose address is whose. A_Any counts as the agent's, which intercepts what is sent to it, and so does the
-/// address by which a responder discovers the agents of the home network (RFC 3775 section 5.3).
-pub fn owners() -> Vec<(Ipv6Addr, &'static str)> {
-    let agents = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xfdff, 0xffff, 0xffff, 0xfffe);
-    let mut owners = vec![(ANYCAST, Node::Haa.name()), (agents, Node::Haa.name())];
-    for node in Node::HOSTS {
-        let network = node.network();
-        owners.push((node.address(), node.name()));
-        owners.push((link_local(network, 2), node.name()));
-        owners.push((router_address(network), Node::Rt.name()));
-        owners.push((link_local(network, 1), Node::Rt.name()));
-    }
-    owners
-}
-
-/// Figure 11, built. Everything is gone when it is dropped.
+/// A plan, built. Everything is gone when it is dropped.
 #[derive(Debug)]
 pub struct Topology {
-    namespaces: Vec<(Node, NetworkNamespace)>,
+    plan: Plan,
+    namespaces: Vec<(&'static str, NetworkNamespace)>,
     directory: PathBuf,
     keep: bool,
 }
@@ -153,24 +114,24 @@ pub struct Topology {
 const PREFIX: &str = "mga5-";
 
 impl Topology {
-    /// Removes what killed labs left, then builds the six namespaces and their five networks.
+    /// Removes what killed labs left, then builds the plan's machines as namespaces, and its wires.
     ///
     /// # Errors
     /// What `ip` or the kernel says; nothing is left behind then.
-    pub fn build() -> Result<Topology, platform::Error> {
+    pub fn build(plan: Plan) -> Result<Topology, platform::Error> {
         sweep();
         let process = process::id();
         let directory = Path::new("/run").join(format!("{PREFIX}{process}"));
         // Dropping this on an early return takes down what has been built so far.
-        let mut topology = Topology { namespaces: Vec::new(), directory, keep: false };
+        let mut topology = Topology { plan, namespaces: Vec::new(), directory, keep: false };
         fs::create_dir_all(&topology.directory).map_err(|source| platform::Error::Io {
             what: format!("create {}", topology.directory.display()),
             source,
         })?;
-        for node in Node::ALL {
-            let namespace = NetworkNamespace::create(&format!("{PREFIX}{process}-{}", node.file_name()))?;
-            topology.namespaces.push((node, namespace));
-            let namespace = topology.namespace(node);
+        for &machine in &topology.plan.machines {
+            let namespace = NetworkNamespace::create(&format!("{PREFIX}{process}-{}", file_name(machine)))?;
+            topology.namespaces.push((machine, namespace));
+            let namespace = topology.namespace(machine);
             for interface in ["all", "default"] {
                 let set = |key: &str, value| {
                     namespace.set_parameter(&format!("net/ipv6/conf/{interface}/{key}"), value)
@@ -182,44 +143,59 @@ impl Topology {
                 set("dad_transmits", "0")?;
             }
         }
-        let router = topology.namespace(Node::Rt);
-        router.set_forwarding()?;
-        for node in Node::HOSTS {
-            let (network, namespace) = (node.network(), topology.namespace(node));
-            let host_end =
-                WireEnd { namespace, interface: INTERFACE, link_address: link_address(network, 2) };
-            let interface = router_interface(network);
-            let router_end = WireEnd { namespace: router, interface, link_address: link_address(network, 1) };
-            netns::connect(host_end, router_end)?;
-            router.add_address(interface, router_address(network), 64)?;
-            namespace.add_address(INTERFACE, node.address(), 64)?;
-            namespace.set_default_route(router_address(network))?;
+        for router in &topology.plan.routers {
+            topology.namespace(router).set_forwarding()?;
+        }
+        for wire in &topology.plan.wires {
+            topology.lay(wire)?;
         }
         Ok(topology)
     }
 
-    /// A node's namespace.
-    pub fn namespace(&self, node: Node) -> &NetworkNamespace {
-        let found = self.namespaces.iter().find(|(there, _)| *there == node);
-        // `build` returns only with all six.
-        let (_, namespace) = found.unwrap_or_else(|| unreachable!("{} was not built", node.name()));
+    fn lay(&self, wire: &Wire) -> Result<(), platform::Error> {
+        let [router, host] = &wire.ends;
+        let [router_end, host_end] = [(router, 1), (host, 2)].map(|(end, number)| WireEnd {
+            namespace: self.namespace(end.machine),
+            interface: &end.interface,
+            link_address: link_address(wire.network, number),
+        });
+        netns::connect(host_end, router_end)?;
+        for end in [router, host] {
+            if let Some(address) = end.address {
+                self.namespace(end.machine).add_address(&end.interface, address, 64)?;
+            }
+        }
+        let first = self.plan.interface(host.machine) == host.interface;
+        match router.address {
+            Some(gateway) if first && !self.plan.routers.contains(&host.machine) => {
+                self.namespace(host.machine).set_default_route(gateway)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The namespace of a machine of the plan.
+    pub fn namespace(&self, machine: &str) -> &NetworkNamespace {
+        let found = self.namespaces.iter().find(|(there, _)| *there == machine);
+        // `build` returns only with all of them.
+        let (_, namespace) = found.unwrap_or_else(|| unreachable!("{machine} was not built"));
         namespace
     }
 
-    /// A node as a machine of the lab, on which `program` is the node's program and `telnetd` answers telnet.
+    /// A machine of the lab, on which `program` is the node's program and `telnetd` answers telnet.
     ///
     /// # Errors
     /// When no descriptors are left.
     pub fn machine(
         &self,
-        node: Node,
+        machine: &str,
         program: &Path,
         telnetd: &Path,
     ) -> Result<NamespaceMachine, platform::Error> {
         Ok(NamespaceMachine {
-            name: node.name().to_owned(),
-            interface: node.captured_interface().to_owned(),
-            namespace: self.namespace(node).handle()?,
+            name: machine.to_owned(),
+            interface: self.plan.interface(machine).to_owned(),
+            namespace: self.namespace(machine).handle()?,
             directory: self.directory.clone(),
             program: program.to_owned(),
             telnetd: telnetd.to_owned(),

@@ -11,8 +11,8 @@ use rexpect::{
 
 use super::{
     Error, Interruption, Trying,
+    figure11::ANYCAST,
     machine::{Machine, TelnetService},
-    topology::ANYCAST,
 };
 
 /// How long telnet may take to print what is expected.

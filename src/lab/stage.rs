@@ -1,0 +1,278 @@
+//! One step of a lab being played: what can be done on its machines, each action said aloud and waited for in the
+//! captures. The scripts of thesis section 5, of Figure 10 and of the advanced model are written in it.
+//! Opened and closed by `lab::run`.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv6Addr,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    Error,
+    capturing::{Captures, Recorded},
+    machine::{Machine, TelnetService},
+    node::{Launcher, Running},
+    run::Say,
+    topology::Plan,
+    traffic::{self, Telnet},
+};
+use crate::{
+    pcap::{ladder::Mark, view::View},
+    wire::mobility::{Message, Status},
+};
+
+/// How long something that packets cause may take to be seen.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Asked for by the responders of section 5, in seconds; a multiple of the 4 seconds that lifetimes are counted in on
+/// the wire, and what the KAME captures of section 5.3 have.
+const LIFETIME: &str = "96";
+
+/// One step being played: its nodes, sessions and captures. Machines go by their names in the plan.
+pub struct Stage<'a> {
+    /// Starts nodes.
+    pub launcher: &'a Launcher<'a>,
+    /// What was done, and when since the lab began.
+    pub actions: Vec<(Duration, String)>,
+    /// Where it is said.
+    pub say: Say,
+    plan: &'a Plan,
+    machines: &'a [Box<dyn Machine>],
+    captures: Captures,
+    running: BTreeMap<&'static str, Running<'a>>,
+    sessions: BTreeMap<&'static str, Telnet>,
+    servers: Vec<Box<dyn TelnetService>>,
+    marks: Vec<Mark>,
+}
+
+impl<'a> Stage<'a> {
+    /// Begins to record into `directory`.
+    pub(super) fn open(
+        launcher: &'a Launcher<'a>,
+        plan: &'a Plan,
+        machines: &'a [Box<dyn Machine>],
+        directory: &Path,
+        say: Say,
+    ) -> Result<Self, Error> {
+        let recorded =
+            machines.iter().map(Box::as_ref).filter(|machine| plan.recorded.contains(&machine.name()));
+        let captures = Captures::start(recorded, directory)?;
+        Ok(Stage {
+            launcher,
+            actions: Vec::new(),
+            say,
+            plan,
+            machines,
+            captures,
+            running: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            servers: Vec::new(),
+            marks: Vec::new(),
+        })
+    }
+
+    /// Ends the recording, then everything that still runs: what follows from the nodes' ending is no part of the
+    /// step. Returns the captures and the headings.
+    pub(super) fn close(self) -> Result<(Vec<Recorded>, Vec<Mark>), Error> {
+        let recorded = self.captures.stop()?;
+        drop(self.sessions);
+        for (name, process) in self.running.into_iter().rev() {
+            if let Err(error) = process.end() {
+                self.say.line(&format!("{name}: {error}"));
+            }
+        }
+        Ok((recorded, self.marks))
+    }
+
+    /// A machine.
+    pub fn machine(&self, name: &str) -> Result<&'a dyn Machine, Error> {
+        let missing = || Error::Step(format!("there is no machine {name}"));
+        self.machines.iter().map(Box::as_ref).find(|machine| machine.name() == name).ok_or_else(missing)
+    }
+
+    fn address(&self, name: &str) -> Result<Ipv6Addr, Error> {
+        self.plan.address(name).ok_or_else(|| Error::Step(format!("{name} has no address")))
+    }
+
+    /// A heading for what follows, here and in the diagrams.
+    pub fn figure(&mut self, text: &str) {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.marks.push(Mark { at, text: text.to_owned() });
+        self.say.line(text);
+    }
+
+    /// Says what has been done.
+    pub fn done(&mut self, action: String) {
+        self.say.line(&format!("  {action}"));
+        self.actions.push((self.say.begin.elapsed(), action));
+    }
+
+    /// Waits for a packet at a machine, among those it has seen since it had seen `from`.
+    pub fn wait_for_packet<T>(
+        &self,
+        what: &str,
+        name: &str,
+        from: usize,
+        wanted: impl Fn(&View) -> Option<T>,
+    ) -> Result<T, Error> {
+        self.launcher.interruption.wait_for(what, SOON, || Ok(self.captures.find(name, from, &wanted)))
+    }
+
+    /// Starts a node and waits until it answers on its control socket.
+    pub fn start(&mut self, name: &'static str, role: &str, more: &[&str]) -> Result<(), Error> {
+        let node = self.launcher.start(self.machine(name)?, role, more)?;
+        self.running.insert(name, node);
+        Ok(())
+    }
+
+    /// The node that runs on a machine.
+    pub fn running(&self, name: &str) -> Result<&Running<'a>, Error> {
+        self.running.get(name).ok_or_else(|| Error::Step(format!("{name} does not run")))
+    }
+
+    /// The home agent of section 5: without authentication and without duplicate address detection, as in the KAME
+    /// captures.
+    pub fn start_agent(&mut self) -> Result<(), Error> {
+        let agent = self.address("HAA")?.to_string();
+        let anycast = self.plan.anycast.to_string();
+        self.start(
+            "HAA",
+            "haa",
+            &[
+                "--agent",
+                &agent,
+                "--no-duplicate-address-detection",
+                "--authentication",
+                "none",
+                "--anycast",
+                &anycast,
+            ],
+        )?;
+        self.done("HAA runs".to_owned());
+        Ok(())
+    }
+
+    /// A responder of section 5, which discovers its agent and registers, beginning with this sequence number.
+    pub fn start_responder(&mut self, name: &'static str, sequence: u16) -> Result<(), Error> {
+        let before = self.captures.count(name);
+        let (care_of, anycast) = (self.address(name)?.to_string(), self.plan.anycast.to_string());
+        let sequence_argument = sequence.to_string();
+        let who = ["--agent", "::", "--care-of", &care_of, "--anycast", &anycast, "--authentication", "none"];
+        let how = ["--lifetime", LIFETIME, "--initial-sequence", &sequence_argument];
+        self.start(name, "ar", &[who.as_slice(), &how].concat())?;
+        let accepted = self.wait_for_acceptance(name, before)?;
+        self.done(format!("{name} runs, begins with {sequence} and is accepted with {accepted}"));
+        Ok(())
+    }
+
+    /// An initiator that knows Mobile IPv6.
+    pub fn start_initiator(&mut self, name: &'static str) -> Result<(), Error> {
+        self.start(name, "ai", &[])?;
+        self.done(format!("{name} runs mga-node and knows Mobile IPv6"));
+        Ok(())
+    }
+
+    /// Ends a node as an operator does.
+    pub fn end(&mut self, name: &'static str) -> Result<(), Error> {
+        if let Some(process) = self.running.remove(name) {
+            process.end()?;
+        }
+        self.done(format!("{name} ends"));
+        Ok(())
+    }
+
+    /// Has a responder register now.
+    pub fn register(&mut self, name: &'static str) -> Result<(), Error> {
+        let before = self.captures.count(name);
+        self.running(name)?.ask(&["register", "--anycast", &self.plan.anycast.to_string()])?;
+        let accepted = self.wait_for_acceptance(name, before)?;
+        self.done(format!("{name} registers again and is accepted with {accepted}"));
+        Ok(())
+    }
+
+    /// Waits for a positive Binding Acknowledgement at the responder and returns its sequence number.
+    fn wait_for_acceptance(&self, name: &str, from: usize) -> Result<u16, Error> {
+        self.wait_for_packet(&format!("the registration of {name}"), name, from, |view| {
+            match view.mobility() {
+                Some(Message::BindingAcknowledgement(message)) if message.status == Status::ACCEPTED => {
+                    Some(message.sequence)
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Waits until the initiator has got the responder's Binding Update.
+    pub fn optimised(&mut self, name: &str, responder: &str) -> Result<(), Error> {
+        let what = format!("the Binding Update of {responder} to {name}");
+        let care_of = self.address(responder)?;
+        self.wait_for_packet(&what, name, 0, |view| {
+            let is_update = matches!(view.mobility(), Some(Message::BindingUpdate(_)));
+            (is_update && view.outer.source == care_of).then_some(())
+        })?;
+        self.done(format!("{name} has a binding of A_Any to {responder}"));
+        Ok(())
+    }
+
+    /// Pings A_Any five times a second.
+    pub fn ping(&mut self, name: &str, count: u16) -> Result<(), Error> {
+        let machine = self.machine(name)?;
+        let log = self.launcher.logs.join(format!("ping-{}.log", machine.file_name()));
+        let answered = traffic::ping(machine, count, &log, self.launcher.interruption)?;
+        self.done(format!("{name} pings A_Any: {answered} of {count} answered"));
+        Ok(())
+    }
+
+    /// AR1 and AR2 serve telnet from now on.
+    pub fn serve_telnet(&mut self) -> Result<(), Error> {
+        for name in ["AR1", "AR2"] {
+            let server = traffic::serve_telnet(self.machine(name)?)?;
+            self.servers.push(server);
+        }
+        self.done("AR1 and AR2 serve telnet".to_owned());
+        Ok(())
+    }
+
+    /// Opens a session that `expected` answers.
+    pub fn open_telnet(&mut self, name: &'static str, expected: &str) -> Result<(), Error> {
+        let session = Telnet::open(self.machine(name)?)?;
+        self.sessions.insert(name, session);
+        self.done(format!("{name} opens a telnet session with A_Any"));
+        self.use_telnet(name, expected)
+    }
+
+    /// Types a command into the session, which `expected` must answer.
+    pub fn use_telnet(&mut self, name: &str, expected: &str) -> Result<(), Error> {
+        self.launcher.interruption.check()?;
+        let answer = self.session(name)?.ask()?;
+        self.done(format!("{name}'s telnet session is answered by {answer}"));
+        if answer != expected {
+            return Err(Error::Step(format!("{answer} answered in place of {expected}")));
+        }
+        Ok(())
+    }
+
+    /// Types into a session whose responder has changed.
+    pub fn lose_telnet(&mut self, name: &str) -> Result<(), Error> {
+        let last = self.session(name)?.type_until_closed()?;
+        self.sessions.remove(name);
+        self.done(format!("{name}'s telnet session ends: {last}"));
+        Ok(())
+    }
+
+    /// Leaves the session as a user does.
+    pub fn close_telnet(&mut self, name: &str) -> Result<(), Error> {
+        if let Some(session) = self.sessions.remove(name) {
+            session.close()?;
+        }
+        self.done(format!("{name} leaves its telnet session"));
+        Ok(())
+    }
+
+    fn session(&mut self, name: &str) -> Result<&mut Telnet, Error> {
+        let missing = || Error::Step(format!("{name} has no telnet session"));
+        self.sessions.get_mut(name).ok_or_else(missing)
+    }
+}
