@@ -380,7 +380,6 @@ impl Daemon<'_> {
         };
         let served: BTreeSet<_> = settings.anycast.iter().map(|entry| entry.address).collect();
         let now_home = at_home(served.iter().copied(), settings.home_prefix_length, usable);
-        let arrived: Vec<_> = now_home.difference(home).copied().collect();
         let left = home.difference(&now_home).next().is_some();
         let gone = !usable.iter().any(|a| a.address == *address);
         let other = usable.iter().find(|a| !a.deprecated && !served.contains(&a.address)).map(|a| a.address);
@@ -395,10 +394,11 @@ impl Daemon<'_> {
         *home = now_home.clone();
         let link_address = self.host.interface().link_address;
         // Who is home with every anycast address needs no care-of address.
-        if let Some(to) = to.filter(|_| arrived.len() < served.len()) {
+        if let Some(to) = to.filter(|_| now_home.len() < served.len()) {
             self.move_to(to)?;
         }
-        for anycast in arrived {
+        // Those that were home before are not told anew, unless the move has taken them from there.
+        for anycast in now_home {
             let Some(link_address) = link_address else { continue };
             let command = NodeCommand::ReturnHome { anycast, link_address };
             if let Err(error) = self.node.handle_command(self.now(), command) {

@@ -173,7 +173,6 @@ pub(super) fn prepare(
             for entry in &settings.anycast {
                 host.assign(entry.address)?;
             }
-            take_in_for_responder(host, &[care_of], &BTreeSet::new())?;
             let home_prefix_length = settings.home_prefix_length;
             let served = settings.anycast.iter().map(|entry| entry.address);
             let home = at_home(served, home_prefix_length, addresses);
@@ -200,7 +199,13 @@ pub(super) fn prepare(
                 acknowledged_optimisation: settings.acknowledged_optimisation,
                 other_agents: settings.other_agents.clone(),
             };
-            let ar = Ar::new(config, now, Box::new(SystemRandom)).with_policy(policy);
+            take_in_for_responder(host, &[care_of], &home)?;
+            let random = Box::new(SystemRandom);
+            let ar = match interface.link_address {
+                Some(link_address) => Ar::at_home(config, now, random, &home, link_address),
+                None => Ar::new(config, now, random),
+            };
+            let ar = ar.with_policy(policy);
             Ok((Node::Ar(Box::new(ar)), Own::CareOf { address: care_of, follow: true, home }))
         }
         RoleSettings::Ai(settings) => {

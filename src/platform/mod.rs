@@ -5,7 +5,6 @@
 
 mod changes;
 mod error;
-pub mod freebsd;
 mod groups;
 mod intake;
 mod interface;

@@ -5,7 +5,7 @@
 use std::{
     fs,
     net::Ipv6Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -18,6 +18,8 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
+
+use crate::evidence::{Recorder, judge};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_mga-node");
 pub const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xa);
@@ -63,13 +65,24 @@ impl At {
 }
 
 pub struct Figure11 {
+    /// What the hosts say, where that is to be judged at the end.
+    recorder: Option<Recorder>,
     pub router: NetworkNamespace,
     hosts: Vec<NetworkNamespace>,
     pub scratch: PathBuf,
 }
 
 impl Figure11 {
+    /// The network; everything that its hosts send is judged when it goes.
     pub fn new() -> Self {
+        let mut network = Self::unjudged();
+        let capture = network.scratch.join("hosts.pcap");
+        network.recorder = Some(Recorder::start(&network.router, "any", &["-Q", "in"], capture));
+        network
+    }
+
+    /// The network for tests whose hosts are told nonsense, and quote it in their errors.
+    pub fn unjudged() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let tag = format!("mgad-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let scratch = std::env::temp_dir().join(&tag);
@@ -77,6 +90,7 @@ impl Figure11 {
         let make =
             |name: String| NetworkNamespace::create(&format!("{tag}-{name}")).expect("these tests need root");
         let network = Self {
+            recorder: None,
             router: make("rt".to_owned()),
             hosts: At::ALL.iter().map(|at| make(format!("{at:?}").to_lowercase())).collect(),
             scratch,
@@ -198,10 +212,24 @@ impl Figure11 {
     }
 }
 
+/// A directory that goes with this value.
+struct Removed<'a>(&'a Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        // Nothing is lost with it but the evidence of a failure that has been told.
+        let _ = fs::remove_dir_all(self.0);
+    }
+}
+
 impl Drop for Figure11 {
     fn drop(&mut self) {
+        let recorder = self.recorder.take();
+        let _removed = Removed(&self.scratch);
         // A failed test has said what matters already.
-        let _ = fs::remove_dir_all(&self.scratch);
+        if let Some(recorder) = recorder.filter(|_| !thread::panicking()) {
+            judge(&recorder.stop());
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod evidence;
 mod figure11;
 mod garbage;
 mod home_link;
+mod journey;
 mod lifecycle;
 mod midway;
 mod mistakes;

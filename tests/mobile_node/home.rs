@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 
 use mga_node::protocol::action::{Action, RuleKey, RuleKind};
 use mga_node::protocol::ar::{Ar, ArCommand, ArPolicy};
+use mga_node::protocol::random::SeededRandom;
 use mga_node::wire::icmpv6::{Icmpv6Message, NeighborOption, neighbor_flags};
 use mga_node::wire::mobility::{Lifetime, MobilityOption, UpdateFlags};
 
@@ -176,6 +177,29 @@ fn n090_without_a_binding_the_address_is_probed_first() {
         let claims = after.iter().filter(|(_, p)| p.source == ANYCAST).count();
         assert_eq!(claims, usize::from(!conflict));
         assert!(after.iter().all(|(_, p)| p.update().is_none()), "nothing is registered at home");
+    }
+}
+
+#[test]
+fn n001_who_starts_at_home_registers_nothing_unless_another_has_the_address() {
+    for conflict in [false, true] {
+        let home = [ANYCAST].into();
+        let mut ar = Ar::at_home(config(), at(0.0), Box::new(SeededRandom::new(1)), &home, LINK_ADDRESS);
+        let probe = &sent(&mut ar)[0];
+        assert_eq!(probe.source, Ipv6Addr::UNSPECIFIED, "the usual duplicate address detection");
+        if conflict {
+            ar.handle_packet(at(0.5), &proxied());
+            let registered = sent(&mut ar);
+            assert_eq!((registered[0].source, registered[0].home_address), (AR1, Some(ANYCAST)));
+            continue;
+        }
+        let after = pass(&mut ar, 60.0);
+        assert_eq!(after.iter().filter(|(_, p)| p.source == ANYCAST).count(), 1, "one claim");
+        assert!(after.iter().all(|(_, p)| p.update().is_none()), "nothing is registered at home");
+        // Away from there it is registered like any other.
+        ar.handle_command(at(61.0), &ArCommand::Move(AR2));
+        let update = sent(&mut ar);
+        assert_eq!((update[0].source, update[0].home_address), (AR2, Some(ANYCAST)));
     }
 }
 

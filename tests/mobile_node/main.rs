@@ -5,11 +5,8 @@
 mod agents;
 mod correspondent;
 mod home;
-mod member;
-mod midway;
 mod movement;
 mod optimisation;
 mod prefixes;
 mod quirks;
 mod scene;
-mod service;

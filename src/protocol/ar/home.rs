@@ -4,8 +4,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::Ar;
 use super::registration::Outcome;
+use super::{Ar, ArCommand};
 use crate::protocol::action::Action;
 use crate::protocol::clock::Instant;
 use crate::protocol::home_link::{
@@ -33,6 +33,8 @@ enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub struct HomeStay {
     stage: Stage,
+    /// The node started here, so that nothing says whether the address was ever its own.
+    from_start: bool,
     link_address: [u8; 6],
     next: Option<Instant>,
 }
@@ -81,7 +83,16 @@ impl Ar {
             });
         }
         let next = Some(now + DUPLICATE_ADDRESS_WAIT);
-        self.home.insert(anycast, HomeStay { stage, link_address, next });
+        self.home.insert(anycast, HomeStay { stage, from_start: false, link_address, next });
+    }
+
+    /// The node starts on the home link of `anycast`. Where somebody else has the address, which will be the agent for
+    /// another responder, this one registers like that other did.
+    pub(super) fn start_at_home(&mut self, now: Instant, anycast: Ipv6Addr, link_address: [u8; 6]) {
+        self.return_home(now, anycast, link_address);
+        if let Some(stay) = self.home.get_mut(&anycast) {
+            stay.from_start = true;
+        }
     }
 
     /// The home link is no longer this node's.
@@ -148,6 +159,9 @@ impl Ar {
                 self.leave_home(*target);
                 let report = Report::warning("home-address-duplicate").anycast(*target).peer(source);
                 self.report(report.because("another node on the home link uses it", "RFC 4862 5.4.4"));
+                if stay.from_start {
+                    self.handle_command(now, &ArCommand::Register(Some(*target)));
+                }
             }
             (_, Icmpv6Message::NeighborSolicitation { .. }) if stay.defends() => {
                 let options = vec![NeighborOption::TargetLinkLayerAddress(stay.link_address.to_vec())];

@@ -1,4 +1,4 @@
-"""Reads every packet of an Ethernet capture octet by octet and prints the ones whose upper-layer checksum is wrong.
+"""Reads every packet of a capture octet by octet and prints the ones whose upper-layer checksum is wrong.
 
 RFC 8200 8.1 gives the pseudo header, RFC 3775 6.1.1 and 9.3.1 whose addresses are in it: those of the home address
 option and of the routing header that still has a segment left. Packets in tunnels are read too. Needs nothing.
@@ -10,16 +10,19 @@ import sys
 CHECKED = {6: "TCP", 17: "UDP", 58: "ICMPv6", 135: "Mobility Header"}
 
 
-def frames(path):
+def packets(path):
+    """The IPv6 packets of a capture of an Ethernet interface (link type 1) or of all interfaces (276)."""
     with open(path, "rb") as file:
         octets = file.read()
     order = {0xA1B2C3D4: "<", 0xD4C3B2A1: ">"}[struct.unpack("<I", octets[:4])[0]]
-    assert struct.unpack(order + "I", octets[20:24])[0] == 1, "not Ethernet"
+    header, kind = {1: (14, 12), 276: (20, 0)}[struct.unpack(order + "I", octets[20:24])[0]]
     at = 24
     while at < len(octets):
         taken, length = struct.unpack(order + "II", octets[at + 8:at + 16])
         assert taken == length, "a frame is cut off"
-        yield octets[at + 16:at + 16 + taken]
+        frame = octets[at + 16:at + 16 + taken]
+        if frame[kind:kind + 2] == b"\x86\xdd":
+            yield frame[header:]
         at += 16 + taken
 
 
@@ -66,7 +69,7 @@ def fault(packet):
 
 
 if __name__ == "__main__":
-    for number, frame in enumerate(frames(sys.argv[1]), 1):
-        wrong = fault(frame[14:]) if frame[12:14] == b"\x86\xdd" else None
+    for number, packet in enumerate(packets(sys.argv[1]), 1):
+        wrong = fault(packet)
         if wrong:
-            print(f"frame {number}: {wrong}: {frame.hex()}")
+            print(f"packet {number}: {wrong}: {packet.hex()}")

@@ -3,7 +3,7 @@
 Shares no code with the crate. RFC 3775 section 6 gives the messages, 5.2.5 and 5.2.6 the keys, 4443 2.3 the sums.
 Imported by the scenarios beside this file, which the tests of the running program start in the router's namespace:
 
-    python3 SCENARIO.py CASE INTERFACE NODE_MAC NODE_ADDRESS NODE_NAMESPACE PROGRAM CONTROL CAPTURE
+    python3 SCENARIO.py CASE INTERFACE NODE_MAC NODE_ADDRESS NODE_NAMESPACE PROGRAM CONTROL
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import hmac
 import json
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,7 +20,6 @@ import scapy.layers.inet6 as s
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
-from scapy.utils import PcapWriter
 
 HAA = "2001:db8:0:1::2"
 ANYCAST = "2001:db8:0:1::a"
@@ -35,13 +35,12 @@ PATIENCE = 20
 class Wire:
     """The router's end of the wire to the node under test."""
 
-    def __init__(self, interface, node_mac, node_address, namespace, program, control, capture):
+    def __init__(self, interface, node_mac, node_address, namespace, program, control):
         self.address, self.node_mac = node_address, node_mac
         self._namespace, self._program, self._control = namespace, program, control
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86DD))
         self._socket.bind((interface, 0))
         self.mac = self._socket.getsockname()[4].hex(":")
-        self._file = PcapWriter(capture, linktype=1, sync=True)
         self.heard = []
         self._answered = {}
         self._witnessed = 0
@@ -61,7 +60,6 @@ class Wire:
         frame = Ether(octets)
         if frame.src != self.node_mac or s.IPv6 not in frame:
             return self._read(until)
-        self._file.write(frame)
         self.heard.append(frame)
         # scapy hangs the solicitation below the IPv6 header it belongs to.
         if s.ICMPv6ND_NS in frame and frame[s.IPv6].src != "::":
@@ -171,29 +169,32 @@ def echo(source, destination, number=1):
     return s.IPv6(src=source, dst=destination) / s.ICMPv6EchoRequest(id=0x3775, seq=number, data=b"anycast?")
 
 
-def signature(home_token, care_of_token, care_of, peer, message):
-    """Kbm and the authenticator over `message` up to it, checksum zero (RFC 3775 5.2.5, 5.2.6)."""
-    key = hashlib.sha1(home_token + (care_of_token or b"")).digest()
-    data = socket.inet_pton(socket.AF_INET6, care_of) + socket.inet_pton(socket.AF_INET6, peer) + message
-    return hmac.new(key, data, hashlib.sha1).digest()[:12]
+def authenticator(key, care_of, peer, message):
+    """First96(HMAC_SHA1(Kbm, addresses | message up to the authenticator, checksum zero)), RFC 3775 6.2.7."""
+    addresses = socket.inet_pton(socket.AF_INET6, care_of) + socket.inet_pton(socket.AF_INET6, peer)
+    return hmac.new(key, addresses + message[:4] + b"\0\0" + message[6:], hashlib.sha1).digest()[:12]
 
 
-def sealed(packet, tokens, care_of, peer):
-    """A packet whose last layer is a Mobility Header without authenticator, with one: 14 octets at 8n+2."""
-    message = bytes(packet.lastlayer())
-    message = bytes([message[0], (len(message) + 16) // 8 - 1]) + message[2:4] + b"\0\0" + message[6:]
-    message += b"\x01\x00" if len(message) % 8 == 0 else b""
-    assert len(message) % 8 == 2, len(message)
-    message += b"\x05\x0c"
-    message += signature(*tokens, care_of, peer, message)
-    bare = packet.copy()
-    bare.lastlayer().underlayer.remove_payload()
-    source = ANYCAST if s.HAO in packet or packet.src == ANYCAST else packet.src
-    pseudo = s.PseudoIPv6(src=source, dst=packet.dst, uplen=len(message), nh=135)
-    total = s.checksum(bytes(pseudo) + message)
-    message = message[:4] + total.to_bytes(2, "big") + message[6:]
-    bare.lastlayer().nh = 135
-    return bare / Raw(message)
+def management_key(home_token, care_of_token=b""):
+    """Kbm, RFC 3775 5.2.5; of a deletion without the care-of token."""
+    return hashlib.sha1(home_token + care_of_token).digest()
+
+
+def sealed_update(key, care_of, peer, sequence, indices, lifetime=10, flags=0x8000, home=ANYCAST):
+    """A Binding Update to an initiator: nonce indices, and the authenticator right behind them."""
+    message = struct.pack(">BBBBHHHHBBHH", 59, 3, 5, 0, 0, sequence, flags, lifetime, 4, 4, *indices) + b"\5\x0c"
+    message += authenticator(key, care_of, peer, message)
+    pseudo = s.PseudoIPv6(src=home, dst=peer, uplen=len(message), nh=135)
+    message = message[:4] + s.checksum(bytes(pseudo) + message).to_bytes(2, "big") + message[6:]
+    option = home_address(home)
+    option.nh = 135
+    return s.IPv6(src=care_of, dst=peer) / option / Raw(message)
+
+
+def is_sealed(frame, key, care_of, peer):
+    """True for a message of 32 octets that ends with the authenticator that `key` makes."""
+    message = bytes(frame)[-32:]
+    return message[-14:-12] == b"\5\x0c" and message[-12:] == authenticator(key, care_of, peer, message[:-12])
 
 
 # What is heard. Each says yes to a frame, or no.
