@@ -61,7 +61,11 @@ fn every_mistake_is_one_line_and_leaves_nothing() {
             "there is no interface \"eth7\"; this host has ",
         ),
         (refusal(&network, &["--role", "haa", "--interface", "eth0"]), "authentication is missing: "),
-        (refusal(&network, &["--role", "maa"]), "'maa' for '--role <ROLE>'"),
+        (refusal(&network, &["--role", "mn"]), "'mn' for '--role <ROLE>'"),
+        (
+            refusal(&network, &["--role", "maa", "--interface", "eth0", "--authentication", "none"]),
+            "anycast is missing",
+        ),
         (refusal(&network, &["--interface", "eth0"]), "role is missing: say --role haa, ar or ai"),
         (refusal(&network, &["show", "nonsense"]), "'nonsense' for '<WHAT>'"),
         (refusal(&network, &["show"]), "<WHAT>"),
