@@ -66,7 +66,7 @@ fn every_mistake_is_one_line_and_leaves_nothing() {
             refusal(&network, &["--role", "maa", "--interface", "eth0", "--authentication", "none"]),
             "anycast is missing",
         ),
-        (refusal(&network, &["--interface", "eth0"]), "role is missing: say --role haa, ar or ai"),
+        (refusal(&network, &["--interface", "eth0"]), "role is missing: say --role haa, maa, ar or ai"),
         (refusal(&network, &["show", "nonsense"]), "'nonsense' for '<WHAT>'"),
         (refusal(&network, &["show"]), "<WHAT>"),
     ];
