@@ -27,6 +27,7 @@ pub fn event(value: &Value) -> String {
         ("sequence", "sequence"),
         ("status", "status"),
         ("lifetime", "lifetime"),
+        ("metric", "metric"),
     ] {
         if let Some(field) = value.get(key) {
             line += &format!(" {name} {}", plain(field));

@@ -14,7 +14,7 @@ use super::event_loop::Error;
 use super::node::Node;
 use crate::platform::{self, Host, InterfaceAddress, Steal, signals::Signals};
 use crate::protocol::ai::{Ai, AiConfig, AiPolicy};
-use crate::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy};
+use crate::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy, ServiceConfig};
 use crate::protocol::clock::Instant;
 use crate::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
 use crate::protocol::maa;
@@ -200,12 +200,9 @@ pub(super) fn prepare(
                 other_agents: settings.other_agents.clone(),
             };
             take_in_for_responder(host, &[care_of], &home)?;
-            let random = Box::new(SystemRandom);
-            let ar = match interface.link_address {
-                Some(link_address) => Ar::at_home(config, now, random, &home, link_address),
-                None => Ar::new(config, now, random),
-            };
-            let ar = ar.with_policy(policy);
+            let of_home = || ServiceConfig { home: interface.link_address, ..ServiceConfig::default() };
+            let services = home.iter().map(|anycast| (*anycast, of_home())).collect();
+            let ar = Ar::serving(config, services, now, Box::new(SystemRandom)).with_policy(policy);
             Ok((Node::Ar(Box::new(ar)), Own::CareOf { address: care_of, follow: true, home }))
         }
         RoleSettings::Ai(settings) => {

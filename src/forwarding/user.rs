@@ -368,12 +368,16 @@ impl Forwarder {
         {
             return self.leave_tunnel(from, passing);
         }
-        let reverse = RuleKey::of(RuleKind::ReverseTunnelIn, inner.destination);
-        if let Some(Rule::ReverseTunnelIn { anycast, agent, care_of }) = self.lookup(reverse)
-            && care_of == fixed.destination
-            && agent == fixed.source
-        {
-            let fate = self.leave_tunnel(reverse, passing);
+        let home = RuleKey::of(RuleKind::ReverseTunnelIn, inner.destination);
+        let midway = RuleKey::between(RuleKind::MidwayTunnelIn, inner.destination, fixed.source);
+        let tunnel = [home, midway].into_iter().find(|key| match self.lookup(*key) {
+            Some(
+                Rule::ReverseTunnelIn { agent, care_of, .. } | Rule::MidwayTunnelIn { agent, care_of, .. },
+            ) => care_of == fixed.destination && agent == fixed.source,
+            _ => false,
+        });
+        if let Some(tunnel) = tunnel {
+            let fate = self.leave_tunnel(tunnel, passing);
             if fate != Fate::Deliver {
                 return fate;
             }
@@ -381,7 +385,7 @@ impl Forwarder {
                 (next_header::MOBILITY, _) => Fate::Role,
                 (next_header::ICMPV6, Some(kind)) if kind < 128 => Fate::DeliverAndRole,
                 _ => {
-                    self.peer_seen(anycast, inner.source, passing);
+                    self.peer_seen(tunnel.anycast, inner.source, passing);
                     Fate::Deliver
                 }
             };

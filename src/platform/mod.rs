@@ -5,6 +5,7 @@
 
 mod changes;
 mod error;
+pub mod freebsd;
 mod groups;
 mod intake;
 mod interface;

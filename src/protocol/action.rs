@@ -56,6 +56,8 @@ pub enum Rule {
     ReverseTunnelOut { anycast: Ipv6Addr, care_of: Ipv6Addr, agent: Ipv6Addr },
     /// Responder: an outer header `agent` -> `care_of` around a packet to `anycast` is removed (11.3.3).
     ReverseTunnelIn { anycast: Ipv6Addr, care_of: Ipv6Addr, agent: Ipv6Addr },
+    /// Responder: the same for a midway agent, of which there may be several (thesis 4.3.3).
+    MidwayTunnelIn { anycast: Ipv6Addr, care_of: Ipv6Addr, agent: Ipv6Addr },
     /// Responder: a packet `anycast` -> `initiator` leaves from `care_of` with a home address option (11.3.1).
     HomeAddressOut { anycast: Ipv6Addr, initiator: Ipv6Addr, care_of: Ipv6Addr },
     /// Initiator: a packet `care_of` -> `own` with a home address option is from `anycast` (9.3.1).
@@ -74,6 +76,7 @@ pub enum RuleKind {
     TunnelFromResponder,
     ReverseTunnelOut,
     ReverseTunnelIn,
+    MidwayTunnelIn,
     HomeAddressOut,
     HomeAddressIn,
     RoutingHeaderOut,
@@ -109,6 +112,9 @@ impl Rule {
             Rule::TunnelFromResponder { anycast, .. } => RuleKey::of(RuleKind::TunnelFromResponder, anycast),
             Rule::ReverseTunnelOut { anycast, .. } => RuleKey::of(RuleKind::ReverseTunnelOut, anycast),
             Rule::ReverseTunnelIn { anycast, .. } => RuleKey::of(RuleKind::ReverseTunnelIn, anycast),
+            Rule::MidwayTunnelIn { anycast, agent, .. } => {
+                RuleKey::between(RuleKind::MidwayTunnelIn, anycast, agent)
+            }
             Rule::HomeAddressOut { anycast, initiator, .. } => {
                 RuleKey::between(RuleKind::HomeAddressOut, anycast, initiator)
             }

@@ -18,6 +18,7 @@ pub mod home_prefixes;
 pub mod input;
 pub mod limits;
 pub mod maa;
+pub mod measure;
 pub mod pace;
 pub mod prefix_discovery;
 pub mod random;

@@ -38,6 +38,9 @@ pub struct Report {
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u32>,
+    /// A responder's own measure, in thousandths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<u32>,
     /// Why, for people.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub reason: &'static str,
@@ -57,6 +60,7 @@ impl Report {
             sequence: None,
             status: None,
             lifetime: None,
+            metric: None,
             reason: "",
             clause: "",
         }
@@ -101,6 +105,12 @@ impl Report {
         self
     }
 
+    /// Names a metric in thousandths.
+    pub fn metric(mut self, thousandths: u32) -> Self {
+        self.metric = Some(thousandths);
+        self
+    }
+
     /// Names the status of RFC 3775 6.1.8 or 6.1.9.
     pub fn status(mut self, status: u8) -> Self {
         self.status = Some(status);
@@ -141,6 +151,9 @@ impl fmt::Display for Report {
         }
         if let Some(seconds) = self.lifetime {
             write!(f, " lifetime {seconds}s")?;
+        }
+        if let Some(thousandths) = self.metric {
+            write!(f, " metric {thousandths}")?;
         }
         if !self.reason.is_empty() {
             write!(f, ": {}", self.reason)?;

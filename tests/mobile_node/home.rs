@@ -5,7 +5,7 @@
 use std::net::Ipv6Addr;
 
 use mga_node::protocol::action::{Action, RuleKey, RuleKind};
-use mga_node::protocol::ar::{Ar, ArCommand, ArPolicy};
+use mga_node::protocol::ar::{Ar, ArCommand, ArPolicy, ServiceConfig};
 use mga_node::protocol::random::SeededRandom;
 use mga_node::wire::icmpv6::{Icmpv6Message, NeighborOption, neighbor_flags};
 use mga_node::wire::mobility::{Lifetime, MobilityOption, UpdateFlags};
@@ -183,8 +183,9 @@ fn n090_without_a_binding_the_address_is_probed_first() {
 #[test]
 fn n001_who_starts_at_home_registers_nothing_unless_another_has_the_address() {
     for conflict in [false, true] {
-        let home = [ANYCAST].into();
-        let mut ar = Ar::at_home(config(), at(0.0), Box::new(SeededRandom::new(1)), &home, LINK_ADDRESS);
+        let at_home = ServiceConfig { home: Some(LINK_ADDRESS), ..ServiceConfig::default() };
+        let services = [(ANYCAST, at_home)].into();
+        let mut ar = Ar::serving(config(), services, at(0.0), Box::new(SeededRandom::new(1)));
         let probe = &sent(&mut ar)[0];
         assert_eq!(probe.source, Ipv6Addr::UNSPECIFIED, "the usual duplicate address detection");
         if conflict {

@@ -5,8 +5,11 @@
 mod agents;
 mod correspondent;
 mod home;
+mod member;
+mod midway;
 mod movement;
 mod optimisation;
 mod prefixes;
 mod quirks;
 mod scene;
+mod service;

@@ -2,11 +2,12 @@
 //! Figure 11. Every packet that is emitted is taken apart and its checksum verified (RFC 3775 6.1.1).
 //! Used by every file of this test.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use mga_node::protocol::action::{Action, Observation};
-use mga_node::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy, ReverseTunnelEnd};
+use mga_node::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy, ReverseTunnelEnd, ServiceConfig};
 use mga_node::protocol::auth::seal::{SealKey, seal};
 use mga_node::protocol::auth::tokens::binding_management_key;
 use mga_node::protocol::clock::Instant;
@@ -14,8 +15,8 @@ use mga_node::protocol::random::SeededRandom;
 use mga_node::wire::icmpv6::{Icmpv6, Icmpv6Message};
 use mga_node::wire::ipv6::{self, Ipv6Header, next_header};
 use mga_node::wire::mobility::{
-    AcknowledgementFlags, BindingAcknowledgement, BindingUpdate, Lifetime, Message, MobilityHeader,
-    MobilityOption, Status, Test, align, checksum_is_valid,
+    AcknowledgementFlags, BindingAcknowledgement, BindingUpdate, Experimental, Extensions, Grant, Lifetime,
+    Message, MobilityHeader, MobilityOption, Offer, Status, Test, align, checksum_is_valid,
 };
 use mga_node::wire::routing::type2_header;
 use mga_node::wire::tunnel::decapsulate;
@@ -90,6 +91,14 @@ impl Sent {
             Upper::Mobility(MobilityHeader { message: Message::BindingUpdate(update), .. }) => Some(update),
             _ => None,
         }
+    }
+
+    /// What a Binding Update offers to an agent of the advanced model.
+    pub fn offer(&self) -> Option<&Offer> {
+        self.update()?.options.iter().find_map(|option| match option {
+            MobilityOption::Experimental(Experimental::Offer(offer)) => Some(offer),
+            _ => None,
+        })
     }
 
     pub fn acknowledgement(&self) -> Option<&BindingAcknowledgement> {
@@ -182,6 +191,20 @@ pub fn started(config: ArConfig, policy: ArPolicy) -> Ar {
     Ar::new(config, at(0.0), Box::new(SeededRandom::new(7))).with_policy(policy)
 }
 
+/// A responder of the advanced model that has just asked [`AGENT`] with number 500.
+pub fn asking(service: ServiceConfig) -> Ar {
+    let services = BTreeMap::from([(ANYCAST, ServiceConfig { advanced: true, ..service })]);
+    Ar::serving(config(), services, at(0.0), Box::new(SeededRandom::new(7)))
+}
+
+/// One of several responders, registered with [`AGENT`] for 4000 s with number 500, at 0 s.
+pub fn member(service: ServiceConfig) -> Ar {
+    let mut ar = asking(service);
+    ar.handle_packet(at(0.0), &granted(AGENT, 0, 500, 1000, &[]));
+    actions(&mut ar);
+    ar
+}
+
 /// A responder registered for 4000 s with number 500, at 0 s.
 pub fn registered(policy: ArPolicy) -> Ar {
     let mut ar = started(config(), policy);
@@ -223,6 +246,20 @@ pub fn acknowledged(
 pub fn acknowledged_with(status: u8, sequence: u16, lifetime: u16, options: &[MobilityOption]) -> Vec<u8> {
     let header = answer(status, sequence, lifetime, options).emit_for(&AGENT, &ANYCAST);
     routed(AGENT, AR1, next_header::MOBILITY, &header)
+}
+
+/// A Binding Acknowledgement of an agent that grants every extension and names these midway agents.
+pub fn granted(
+    source: Ipv6Addr,
+    status: u8,
+    sequence: u16,
+    lifetime: u16,
+    midway_agents: &[Ipv6Addr],
+) -> Vec<u8> {
+    let grant = Grant { extensions: Extensions::all(), agents: midway_agents.to_vec(), ..Grant::default() };
+    let options = [MobilityOption::Experimental(grant.into())];
+    let header = answer(status, sequence, lifetime, &options).emit_for(&source, &ANYCAST);
+    routed(source, AR1, next_header::MOBILITY, &header)
 }
 
 /// A Binding Acknowledgement to a node at home: straight to the anycast address.

@@ -170,3 +170,22 @@ fn h098_what_does_not_fit_is_answered_with_the_size_that_does() {
     let invoking = inner;
     assert_eq!(message, mga_node::wire::icmpv6::Icmpv6Message::PacketTooBig { code: 0, mtu: 1460, invoking });
 }
+
+#[test]
+fn a_responder_takes_the_tunnels_of_its_home_agent_and_of_its_midway_agents_and_of_nobody_else() {
+    let mut forwarder = responder();
+    let midway = Rule::MidwayTunnelIn { anycast: ANYCAST, care_of: AR1, agent: OTHER_ANYCAST };
+    forwarder.install(midway);
+    let inner = ping(AI1, ANYCAST);
+    for agent in [AGENT, OTHER_ANYCAST] {
+        let (fate, delivered) = forward(&mut forwarder, Inbound, &tunnel(agent, AR1, &inner));
+        assert_eq!((fate, delivered), (Fate::Deliver, inner.clone()), "from {agent}");
+    }
+    for refused in [tunnel(AI1, AR1, &inner), tunnel(OTHER_ANYCAST, AR2, &inner)] {
+        assert_eq!(forward(&mut forwarder, Inbound, &refused), (Fate::Role, refused));
+    }
+    forwarder.remove(&midway.key());
+    let gone = tunnel(OTHER_ANYCAST, AR1, &inner);
+    assert_eq!(forward(&mut forwarder, Inbound, &gone), (Fate::Role, gone));
+    assert_eq!(forward(&mut forwarder, Inbound, &tunnel(AGENT, AR1, &inner)).0, Fate::Deliver);
+}

@@ -2,11 +2,14 @@
 //! for, and leaves in order, initiators first. Called by the responder.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
 use super::home::HomeStay;
+use super::midway::MidwayKey;
 use super::registration::{Outcome, Registration};
+use super::service::Service;
 use super::update::home_update;
 use super::{Ar, CorrespondentKey, ReverseTunnelEnd};
 use crate::protocol::action::{Action, Rule, RuleKey, RuleKind};
@@ -15,6 +18,19 @@ use crate::protocol::home_link::{discovery_request, home_agents_anycast};
 use crate::protocol::pace::Pace;
 use crate::protocol::random::Random;
 use crate::protocol::report::Report;
+use crate::wire::mobility::Lifetime;
+
+/// How long a responder that left still answers what had been sent on to it: longer than a packet takes from the agent
+/// to it, and short enough for an end that nobody waits for.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// A registration that has ended, and until when its tunnel is still taken in; the home agent's has no agent in its
+/// key.
+#[derive(Clone, Copy, Debug)]
+pub struct Lingering {
+    pub key: MidwayKey,
+    pub until: Instant,
+}
 
 impl Ar {
     /// Runs one step of a registration and carries out what it asks for.
@@ -37,17 +53,9 @@ impl Ar {
                 }
             }
             Outcome::Update { agent, sequence, lifetime } => {
-                self.counters.count("binding-update.sent");
-                let lifetime = self.within_prefix(now, anycast, lifetime);
-                let homeward = self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement);
-                let care_of = if homeward { anycast } else { care_of };
-                self.actions
-                    .push_back(Action::Send(home_update(&care_of, &agent, &anycast, sequence, lifetime)));
-                let report =
-                    Report::debug("binding-update-sent").anycast(anycast).care_of(care_of).peer(agent);
-                self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
+                self.send_home_update(now, anycast, agent, sequence, lifetime);
             }
-            Outcome::Bound { agent, sequence, lifetime, first } => {
+            Outcome::Bound { agent, sequence, lifetime, first, advanced } => {
                 let end = match self.config.reverse_tunnel_end {
                     ReverseTunnelEnd::Agent => agent,
                     ReverseTunnelEnd::Anycast => anycast,
@@ -57,6 +65,7 @@ impl Ar {
                     .get_mut(&anycast)
                     .and_then(|registration| registration.bound_care_of.replace(care_of));
                 let moved = before.is_some_and(|before| before != care_of);
+                self.linger.retain(|left| left.key != (anycast, Ipv6Addr::UNSPECIFIED));
                 for rule in [
                     Rule::ReverseTunnelIn { anycast, care_of, agent },
                     Rule::RoutingHeaderIn { anycast, care_of },
@@ -70,6 +79,7 @@ impl Ar {
                     if first || moved { Report::info("registered") } else { Report::debug("refreshed") };
                 let report = report.anycast(anycast).care_of(care_of).peer(agent);
                 self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
+                self.report_model(anycast, agent, advanced);
                 self.renew_correspondents(now, anycast);
             }
             Outcome::Home { agent } => {
@@ -90,8 +100,9 @@ impl Ar {
                 self.report(report.because(reason, clause));
             }
             Outcome::Ended { agent, reason } => {
+                let member = registration.is_member();
                 self.abandon_correspondents(now, anycast);
-                self.remove_rules(anycast);
+                self.after_answers(now, (anycast, Ipv6Addr::UNSPECIFIED), member);
                 self.stop_prefix(anycast);
                 if self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement) {
                     // Another responder holds the anycast address: it stays the agent's on the home link.
@@ -119,6 +130,98 @@ impl Ar {
     pub(super) fn remove_rules(&mut self, anycast: Ipv6Addr) {
         for kind in [RuleKind::ReverseTunnelOut, RuleKind::ReverseTunnelIn, RuleKind::RoutingHeaderIn] {
             self.actions.push_back(Action::RemoveRule(RuleKey::of(kind, anycast)));
+        }
+        if !self.midway_of(anycast).is_empty() {
+            self.detour(anycast);
+        }
+    }
+
+    /// Sends the Binding Update of a registration with the home agent or a midway agent.
+    pub(super) fn send_home_update(
+        &mut self,
+        now: Instant,
+        anycast: Ipv6Addr,
+        agent: Ipv6Addr,
+        sequence: u16,
+        lifetime: Lifetime,
+    ) {
+        self.counters.count("binding-update.sent");
+        let lifetime = self.within_prefix(now, anycast, lifetime);
+        let homeward = self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement);
+        let care_of = if homeward { anycast } else { self.config.care_of };
+        let advanced = self.services.get(&anycast).filter(|service| service.config.advanced);
+        let offer = advanced.map(Service::offer);
+        let update = home_update(&care_of, &agent, &anycast, sequence, lifetime, offer);
+        self.actions.push_back(Action::Send(update));
+        let report = Report::debug("binding-update-sent").anycast(anycast).care_of(care_of).peer(agent);
+        self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
+    }
+
+    /// Tells the operator which model an agent's answer brought into force, when that is another one.
+    pub(super) fn report_model(&mut self, anycast: Ipv6Addr, agent: Ipv6Addr, advanced: Option<bool>) {
+        let report = match advanced {
+            None => return,
+            Some(true) => Report::info("advanced-model-granted"),
+            Some(false) => {
+                let reason = "the agent does not know the advanced model, so the basic one rules";
+                Report::info("advanced-model-not-granted").because(reason, "thesis 4.1")
+            }
+        };
+        self.report(report.anycast(anycast).peer(agent));
+    }
+
+    /// True while any agent holds a binding of `anycast`.
+    pub(super) fn is_registered(&self, anycast: Ipv6Addr) -> bool {
+        let home = self.registrations.get(&anycast).into_iter();
+        let midway = self.midway_of(anycast).into_iter().filter_map(|key| self.midway.get(&key));
+        home.chain(midway).any(Registration::is_bound)
+    }
+
+    /// Registers with every agent of `anycast`, or refreshes at once.
+    pub(super) fn enter(&mut self, now: Instant, anycast: Ipv6Addr) {
+        self.leave_home(anycast);
+        self.step_registration(now, anycast, |registration, random, pace| {
+            registration.register(now, random, pace)
+        });
+        for key in self.midway_of(anycast) {
+            self.step_midway(now, key, |registration, random, pace| registration.register(now, random, pace));
+        }
+        self.enter_midway(now, anycast);
+    }
+
+    /// Tells the agents that granted the advanced model what the responder says of itself now.
+    pub(super) fn signal(&mut self, now: Instant, anycast: Ipv6Addr) {
+        self.step_registration(now, anycast, |registration, _, pace| registration.signal(now, pace));
+        for key in self.midway_of(anycast) {
+            self.step_midway(now, key, |registration, _, pace| registration.signal(now, pace));
+        }
+    }
+
+    /// The binding at an agent is gone: what it had sent on before is still taken in and answered for a moment, where
+    /// it was one of several and the agent lets it.
+    pub(super) fn after_answers(&mut self, now: Instant, key: MidwayKey, member: bool) {
+        if member && self.shutdown_deadline.is_none_or(|deadline| deadline > now) {
+            self.linger.push(Lingering { key, until: now + LINGER });
+        } else {
+            self.stop_answering(key);
+        }
+    }
+
+    /// Ends the taking in after [`Ar::after_answers`] when that is due, and at the end of a shutdown.
+    pub(super) fn linger_timeouts(&mut self, now: Instant) {
+        let late = self.shutdown_deadline.is_some_and(|deadline| deadline <= now);
+        let over = |left: &Lingering| late || left.until <= now;
+        let (over, left): (Vec<_>, Vec<_>) = self.linger.drain(..).partition(over);
+        self.linger = left;
+        for Lingering { key, .. } in over {
+            self.stop_answering(key);
+        }
+    }
+
+    fn stop_answering(&mut self, key: MidwayKey) {
+        match key {
+            (anycast, Ipv6Addr::UNSPECIFIED) => self.remove_rules(anycast),
+            midway => self.forsake(midway),
         }
     }
 
@@ -150,9 +253,15 @@ impl Ar {
                 self.step_registration(now, anycast, |registration, _, pace| {
                     registration.deregister(now, pace)
                 });
+                for key in self.midway_of(anycast) {
+                    self.step_midway(now, key, |registration, _, pace| registration.deregister(now, pace));
+                }
             }
             if late {
                 self.step_registration(now, anycast, |registration, _, _| registration.abandon());
+                for key in self.midway_of(anycast) {
+                    self.step_midway(now, key, |registration, _, _| registration.abandon());
+                }
             }
         }
     }

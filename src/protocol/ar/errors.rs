@@ -143,6 +143,7 @@ impl Ar {
     pub(super) fn quotes_my_tunnel(&self, packet: &Packet<'_>) -> bool {
         let Ok(error) = Icmpv6::parse(packet.payload()) else { return false };
         let Some(tunnel) = error.message.invoking().and_then(input::TunnelQuoted::of) else { return false };
+        let detour = || self.midway.contains_key(&(tunnel.inner_source, tunnel.outer_destination));
         let far_end = |agent| match self.config.reverse_tunnel_end {
             ReverseTunnelEnd::Agent => agent,
             ReverseTunnelEnd::Anycast => tunnel.inner_source,
@@ -151,6 +152,6 @@ impl Ar {
         tunnel.outer_source == self.config.care_of
             && registration
                 .and_then(|r| r.agent)
-                .is_some_and(|agent| far_end(agent) == tunnel.outer_destination)
+                .is_some_and(|agent| far_end(agent) == tunnel.outer_destination || detour())
     }
 }

@@ -9,7 +9,8 @@ use crate::protocol::clock::Instant;
 use crate::protocol::input::{self, Refusal};
 use crate::wire::chain::Packet;
 use crate::wire::mobility::{
-    BindingAcknowledgement, BindingError, Message, MobilityHeader, MobilityOption, Status,
+    BindingAcknowledgement, BindingError, Experimental, Extensions, Message, MobilityHeader, MobilityOption,
+    Status,
 };
 
 impl Ar {
@@ -54,7 +55,11 @@ impl Ar {
             Message::BindingRefreshRequest(_) => {
                 self.counters.count("binding-refresh-request.received");
                 let agent = self.registrations.get(&destination).and_then(|registration| registration.agent);
-                if agent == Some(sender) {
+                if self.midway.contains_key(&(destination, sender)) {
+                    self.step_midway(now, (destination, sender), |registration, _, pace| {
+                        registration.refresh_requested(now, pace)
+                    });
+                } else if agent == Some(sender) {
                     self.step_registration(now, destination, |registration, _, pace| {
                         registration.refresh_requested(now, pace)
                     });
@@ -109,9 +114,16 @@ impl Ar {
             let reason = "a Binding Acknowledgement without the type 2 routing header";
             return self.refuse(packet, Refusal::silent("binding-acknowledgement.dropped", reason, clause));
         }
-        if self.registrations.get(&anycast).and_then(|registration| registration.agent) == Some(sender) {
+        let midway = (anycast, sender);
+        let is_home =
+            self.registrations.get(&anycast).and_then(|registration| registration.agent) == Some(sender);
+        if is_home || self.midway.contains_key(&midway) {
             let refresh_advice = header.message.options().iter().find_map(|option| match option {
                 MobilityOption::BindingRefreshAdvice(interval) => Some(*interval),
+                _ => None,
+            });
+            let grant = header.message.options().iter().find_map(|option| match option {
+                MobilityOption::Experimental(Experimental::Grant(grant)) => Some(grant),
                 _ => None,
             });
             let answer = registration::Answer {
@@ -119,10 +131,26 @@ impl Ar {
                 sequence: acknowledgement.sequence,
                 lifetime: acknowledgement.lifetime,
                 refresh_advice,
+                granted: grant.map(|grant| grant.extensions),
             };
+            if !is_home {
+                return self.step_midway(now, midway, |registration, _, pace| {
+                    registration.acknowledged(now, answer, pace)
+                });
+            }
+            let awaited = self.registrations.get(&anycast).is_some_and(|home| home.awaits(answer.sequence));
             self.step_registration(now, anycast, |registration, _, pace| {
                 registration.acknowledged(now, answer, pace)
             });
+            let member = self.registrations.get(&anycast).is_some_and(Registration::is_member);
+            if let Some(grant) = grant
+                && awaited
+                && member
+                && answer.status.is_accepted()
+                && grant.extensions.contains(Extensions::AGENTS)
+            {
+                self.learn_agents(now, anycast, &grant.agents);
+            }
             let bound = self.registrations.get(&anycast).is_some_and(Registration::is_bound);
             if bound && answer.status == Status::ACCEPTED_PREFIX_DISCOVERY {
                 self.solicit_prefixes(now, anycast);

@@ -2,18 +2,20 @@
 //! registers its care-of address for one or more anycast addresses, answers through the reverse tunnel, and offers
 //! each initiator route optimisation. Driven by `daemon`. `registration`, `correspondent` and `prefixes` hold the machines,
 //! `agents` and `optimisation` carry out what they ask for, `messages` and `errors` take in what arrives, `movement`
-//! and `home` are about being somewhere else.
+//! and `home` are about being somewhere else, `midway` and `service` about being one of several (thesis 4.3).
 
 mod agents;
 mod correspondent;
 mod errors;
 mod home;
 mod messages;
+mod midway;
 mod movement;
 mod optimisation;
 mod policy;
 mod prefixes;
 mod registration;
+mod service;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::action::{Action, Observation};
+use super::action::{Action, Observation, RuleKind};
 use super::clock::Instant;
 use super::counters::Counters;
 use super::input::{AnswerLimits, Refusal};
@@ -33,15 +35,19 @@ use super::report::Report;
 use crate::wire::chain::Packet;
 use crate::wire::ipv6::{Ipv6Header, next_header};
 use crate::wire::mobility::Lifetime;
+use agents::Lingering;
 use correspondent::Correspondent;
 use home::HomeStay;
+use midway::MidwayKey;
 use movement::FormerCareOf;
 use prefixes::HomePrefix;
 use registration::Registration;
+use service::Service;
 
 pub use correspondent::CorrespondentView;
 pub use policy::{ArPolicy, PeerPolicy};
 pub use registration::RegistrationView;
+pub use service::{ServiceConfig, ServiceView};
 
 /// Correspondents remembered at most, per anycast address; the one idle longest is forgotten first.
 const MAX_CORRESPONDENTS: usize = 16_384;
@@ -92,7 +98,7 @@ pub struct ArConfig {
 }
 
 /// What an operator tells a running responder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ArCommand {
     /// Register now, for one anycast address or all.
     Register(Option<Ipv6Addr>),
@@ -105,6 +111,21 @@ pub enum ArCommand {
     /// The home link of this anycast address is the node's link, where its own link-layer address is this one
     /// (RFC 3775 11.5.4).
     ReturnHome { anycast: Ipv6Addr, link_address: [u8; 6] },
+    /// A sample of the metric of the application behind this anycast address, in the application's own unit.
+    Measured { anycast: Ipv6Addr, value: f64 },
+    /// The application was checked.
+    Checked { anycast: Ipv6Addr, well: bool },
+    /// So many connections of the anycast address are established; `None` when the system cannot tell.
+    Established { anycast: Ipv6Addr, count: Option<u64> },
+    /// Take no new sources, for one anycast address or all, and leave when the last one is gone, at the latest after
+    /// this time.
+    Drain { anycast: Option<Ipv6Addr>, within: Option<Duration> },
+    /// Take new sources again.
+    Undrain(Option<Ipv6Addr>),
+    /// This metric, in thousandths, whatever is measured; `None` lets the measure speak again.
+    Metric { anycast: Option<Ipv6Addr>, metric: Option<u32> },
+    /// This weight.
+    Weight { anycast: Option<Ipv6Addr>, weight: u16 },
     /// De-register everywhere and end; [`Ar::is_finished`] tells when.
     Shutdown,
 }
@@ -116,7 +137,13 @@ type CorrespondentKey = (Ipv6Addr, Ipv6Addr);
 pub struct Ar {
     config: ArConfig,
     random: Box<dyn Random + Send>,
+    /// With the home agents.
     registrations: BTreeMap<Ipv6Addr, Registration>,
+    /// With the midway agents.
+    midway: BTreeMap<MidwayKey, Registration>,
+    services: BTreeMap<Ipv6Addr, Service>,
+    /// Registrations that have ended and whose tunnels are taken in a moment longer.
+    linger: Vec<Lingering>,
     /// Keyed by anycast address and initiator.
     correspondents: BTreeMap<CorrespondentKey, Correspondent>,
     /// The deadlines of `correspondents`, in order.
@@ -136,32 +163,38 @@ pub struct Ar {
 }
 
 impl Ar {
-    /// A responder that starts registering at `now`.
+    /// A responder of the basic model that starts registering at `now`.
     pub fn new(config: ArConfig, now: Instant, random: Box<dyn Random + Send>) -> Self {
-        Self::at_home(config, now, random, &BTreeSet::new(), [0; 6])
+        Self::serving(config, BTreeMap::new(), now, random)
     }
 
-    /// Like [`Ar::new`], but the anycast addresses in `home` are on their home link from the start, where the node's own
-    /// link-layer address is `link_address`: they are not registered, but probed and used there (RFC 3775 11.5.4).
-    pub fn at_home(
+    /// A responder that starts registering at `now`, with each anycast address that has a health check when that has
+    /// said that the application is well. Addresses that `services` does not name follow the basic model.
+    pub fn serving(
         config: ArConfig,
+        services: BTreeMap<Ipv6Addr, ServiceConfig>,
         now: Instant,
         mut random: Box<dyn Random + Send>,
-        home: &BTreeSet<Ipv6Addr>,
-        link_address: [u8; 6],
     ) -> Self {
+        let of = |anycast: &AnycastConfig| services.get(&anycast.anycast).cloned().unwrap_or_default();
+        let services: BTreeMap<_, _> =
+            config.anycast.iter().map(|anycast| (anycast.anycast, Service::new(of(anycast)))).collect();
         let registrations = config
             .anycast
             .iter()
             .map(|anycast| {
                 let first = anycast.initial_sequence.unwrap_or_else(|| random.number16());
-                (anycast.anycast, Registration::new(anycast.clone(), first))
+                let advanced = services.get(&anycast.anycast).is_some_and(|service| service.config.advanced);
+                (anycast.anycast, Registration::new(anycast.clone(), first).advanced_if(advanced))
             })
             .collect();
         let mut ar = Self {
             config,
             random,
             registrations,
+            midway: BTreeMap::new(),
+            services,
+            linger: Vec::new(),
             correspondents: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pace: Pace::default(),
@@ -176,10 +209,15 @@ impl Ar {
             prefixes: BTreeMap::new(),
         };
         for anycast in ar.selected(None) {
-            if home.contains(&anycast) {
-                ar.start_at_home(now, anycast, link_address);
-            } else {
-                ar.handle_command(now, &ArCommand::Register(Some(anycast)));
+            match ar
+                .services
+                .get(&anycast)
+                .filter(|service| service.is_in())
+                .map(|service| service.config.home)
+            {
+                Some(Some(link_address)) => ar.start_at_home(now, anycast, link_address),
+                Some(None) => ar.enter(now, anycast),
+                None => {}
             }
         }
         ar
@@ -262,8 +300,16 @@ impl Ar {
     /// What the data path noticed.
     pub fn handle_observation(&mut self, now: Instant, observation: Observation) {
         match observation {
-            Observation::TunnelledPeer { anycast, peer } => self.offer_route_optimisation(now, anycast, peer),
+            Observation::TunnelledPeer { anycast, peer } => {
+                if !self.is_agent(anycast, peer) {
+                    self.note_traffic(now, anycast);
+                }
+                self.offer_route_optimisation(now, anycast, peer);
+            }
             Observation::InUse(key) => {
+                if matches!(key.kind, RuleKind::HomeAddressOut | RuleKind::RoutingHeaderIn) {
+                    self.note_traffic(now, key.anycast);
+                }
                 if let Some(correspondent) = self.correspondents.get_mut(&(key.anycast, key.peer)) {
                     correspondent.used = now;
                 }
@@ -286,6 +332,16 @@ impl Ar {
                 registration.timeout(now, random, pace)
             });
         }
+        let due: Vec<_> = self
+            .midway
+            .iter()
+            .filter(|(_, r)| r.deadline().is_some_and(|at| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            self.step_midway(now, key, |registration, random, pace| registration.timeout(now, random, pace));
+        }
+        self.service_timeouts(now);
         self.home_timeouts(now);
         self.prefix_timeouts(now);
         let due: Vec<_> =
@@ -296,6 +352,7 @@ impl Ar {
             });
         }
         self.continue_leaving(now);
+        self.linger_timeouts(now);
     }
 
     /// Carries out an operator's command.
@@ -303,15 +360,35 @@ impl Ar {
         match command {
             ArCommand::Register(only) => {
                 for anycast in self.selected(*only) {
-                    self.leave_home(anycast);
-                    self.step_registration(now, anycast, |registration, random, pace| {
-                        registration.register(now, random, pace)
-                    });
+                    self.take_in(now, anycast);
                 }
             }
             ArCommand::Deregister(only) => {
                 for anycast in self.selected(*only) {
-                    self.leave(now, anycast);
+                    self.take_out(now, anycast);
+                }
+            }
+            ArCommand::Measured { anycast, value } => self.measured(now, *anycast, *value),
+            ArCommand::Checked { anycast, well } => self.checked(now, *anycast, *well),
+            ArCommand::Established { anycast, count } => self.established(now, *anycast, *count),
+            ArCommand::Drain { anycast, within } => {
+                for anycast in self.selected(*anycast) {
+                    self.drain(now, anycast, *within);
+                }
+            }
+            ArCommand::Undrain(only) => {
+                for anycast in self.selected(*only) {
+                    self.undrain(now, anycast);
+                }
+            }
+            ArCommand::Metric { anycast, metric } => {
+                for anycast in self.selected(*anycast) {
+                    self.order_metric(now, anycast, *metric);
+                }
+            }
+            ArCommand::Weight { anycast, weight } => {
+                for anycast in self.selected(*anycast) {
+                    self.order_weight(now, anycast, *weight);
                 }
             }
             ArCommand::FlushPeers(only) => {
@@ -329,7 +406,11 @@ impl Ar {
             }
             ArCommand::Move(care_of) if self.shutdown_deadline.is_none() => self.move_to(now, *care_of),
             ArCommand::ReturnHome { anycast, link_address } if self.shutdown_deadline.is_none() => {
-                self.return_home(now, *anycast, *link_address);
+                // One of several responders is a member on the home link as it is elsewhere: the anycast address
+                // there stays the agent's for the others.
+                if !self.is_advanced(*anycast) {
+                    self.return_home(now, *anycast, *link_address);
+                }
             }
             ArCommand::Move(_) | ArCommand::ReturnHome { .. } => {}
             ArCommand::Shutdown => {
@@ -354,19 +435,26 @@ impl Ar {
         let shutdown = self.shutdown_deadline.filter(|_| !self.is_finished()).map(|at| (at, "shutdown"));
         let home = self.home.values().filter_map(|stay| Some((stay.deadline()?, "home link")));
         let prefixes = self.prefixes.values().filter_map(|prefix| Some((prefix.deadline()?, "home prefix")));
-        registrations.chain(peers).chain(shutdown).chain(home).chain(prefixes).min()
+        let midway = self.midway.values().filter_map(|r| Some((r.deadline()?, "midway registration")));
+        let services = self.services.values().filter_map(|service| Some((service.deadline()?, "service")));
+        let linger = self.linger.iter().map(|left| (left.until, "packets in flight"));
+        let basic = registrations.chain(peers).chain(shutdown).chain(home).chain(prefixes);
+        basic.chain(midway).chain(services).chain(linger).min()
     }
 
     /// True when a shutdown has nothing left to wait for.
     pub fn is_finished(&self) -> bool {
         self.shutdown_deadline.is_some()
-            && self.registrations.values().all(Registration::is_idle)
+            && self.registrations.values().chain(self.midway.values()).all(Registration::is_idle)
             && self.correspondents.is_empty()
+            && self.linger.is_empty()
     }
 
-    /// The home registrations (RFC 3775 11.1, the part of the binding update list that concerns agents).
+    /// The registrations with agents (RFC 3775 11.1, the part of the binding update list that concerns them), those
+    /// with home agents first.
     pub fn registrations(&self, now: Instant) -> Vec<RegistrationView> {
-        self.registrations.values().map(|registration| registration.view(&self.config.care_of, now)).collect()
+        let all = self.registrations.values().chain(self.midway.values());
+        all.map(|registration| registration.view(&self.config.care_of, now)).collect()
     }
 
     /// The initiators (the rest of the binding update list).
@@ -381,6 +469,10 @@ impl Ar {
 
     fn selected(&self, only: Option<Ipv6Addr>) -> Vec<Ipv6Addr> {
         self.registrations.keys().filter(|anycast| only.is_none_or(|o| o == **anycast)).copied().collect()
+    }
+
+    fn is_advanced(&self, anycast: Ipv6Addr) -> bool {
+        self.services.get(&anycast).is_some_and(|service| service.config.advanced)
     }
 
     fn refuse(&mut self, packet: &Packet<'_>, refusal: Refusal) {

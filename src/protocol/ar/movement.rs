@@ -83,6 +83,11 @@ impl Ar {
             self.step_registration(now, anycast, |registration, random, pace| {
                 registration.moved(now, random, pace)
             });
+            for key in self.midway_of(anycast) {
+                self.step_midway(now, key, |registration, random, pace| {
+                    registration.moved(now, random, pace)
+                });
+            }
         }
     }
 
@@ -111,8 +116,10 @@ impl Ar {
             (routing.address, strip_routing2(&mut inner).is_ok())
         } else if packet.upper.protocol == next_header::IPV6 {
             let Ok(header) = Ipv6Header::parse(packet.payload()) else { return false };
-            let agent = self.registrations.get(&header.destination).and_then(Registration::bound_at);
-            if agent != Some(packet.header.source) {
+            let (anycast, agent) = (header.destination, packet.header.source);
+            let home = self.registrations.get(&anycast).filter(|home| home.bound_at() == Some(agent));
+            if home.or(self.midway.get(&(anycast, agent))).is_none_or(|registration| !registration.is_bound())
+            {
                 return false;
             }
             (header.destination, decapsulate(&mut inner).is_ok())

@@ -24,7 +24,7 @@ impl Ar {
             || !registration.is_bound()
             || registration.leaving
             || self.shutdown_deadline.is_some()
-            || registration.agent == Some(peer)
+            || self.is_agent(anycast, peer)
             || peer == self.config.care_of
             || !is_routable_unicast(&peer)
         {

@@ -1,6 +1,6 @@
 //! One home registration (RFC 3775 11.4.1, 11.7.1, 11.7.3, 11.8; thesis 4.2.2 and 5.1): find an agent, bind, keep
-//! bound, answer status 135 with the stored number plus two, leave. A machine that only says what to do next.
-//! Called by the responder.
+//! bound, answer status 135 with the stored number plus two, leave. With the advanced model granted (thesis 4.3.1) the
+//! numbers are this responder's own. A machine that only says what to do next. Called by the responder.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::protocol::limits::{
 };
 use crate::protocol::pace::Pace;
 use crate::protocol::random::Random;
-use crate::wire::mobility::{Lifetime, Status, kind};
+use crate::wire::mobility::{Extensions, Lifetime, Status, kind};
 
 /// Status 135 is answered at once this many times in a row; after that the back-off applies, so that two nodes
 /// that never agree do not storm.
@@ -28,6 +28,8 @@ const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 const SLOW_DISCOVERY: Duration = Duration::from_secs(60);
 /// How often a de-registration is sent before it is left to expire.
 const MAX_DEREGISTRATION_TRIES: u32 = 2;
+/// The same for one of several responders, which nobody else's Binding Update removes.
+const MAX_MEMBER_DEREGISTRATION_TRIES: u32 = 5;
 
 /// What the responder must do for a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub enum Outcome {
         sequence: u16,
         lifetime: Lifetime,
         first: bool,
+        /// Whether the advanced model rules, when it is asked for and that has changed.
+        advanced: Option<bool>,
     },
     /// There is no binding any more, against the responder's will.
     Lost {
@@ -75,6 +79,8 @@ pub struct Answer {
     pub sequence: u16,
     pub lifetime: Lifetime,
     pub refresh_advice: Option<Lifetime>,
+    /// What the agent switches on beyond the basic model; `None` from one that does not know it.
+    pub granted: Option<Extensions>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -111,6 +117,9 @@ pub struct RegistrationView {
     /// Seconds until the next refresh or retransmission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
+    /// The extensions of the advanced model that the agent granted; absent where the basic model rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<Vec<String>>,
 }
 
 /// One home registration.
@@ -147,6 +156,14 @@ pub struct Registration {
     bound_at: Option<Ipv6Addr>,
     /// MAX_UPDATE_RATE made the next Binding Update wait until `next`.
     held: bool,
+    /// Several responders at once are asked for.
+    advanced: bool,
+    /// What the agent granted when it last answered.
+    extensions: Option<Extensions>,
+    /// Whether that was the advanced model, as last told.
+    told_advanced: Option<bool>,
+    /// Something has changed since the last Binding Update that the agent is to hear of.
+    unsaid: bool,
 }
 
 impl Registration {
@@ -174,7 +191,44 @@ impl Registration {
             expires: None,
             bound_at: None,
             held: false,
+            advanced: false,
+            extensions: None,
+            told_advanced: None,
+            unsaid: false,
         }
+    }
+
+    /// The same, which asks for the advanced model if `wanted`.
+    pub fn advanced_if(mut self, wanted: bool) -> Self {
+        self.advanced = wanted;
+        self
+    }
+
+    /// True while an acknowledgement with this number is waited for.
+    pub fn awaits(&self, sequence: u16) -> bool {
+        matches!(self.state, State::Registering | State::Deregistering) && self.sequence == sequence
+    }
+
+    /// True when the binding stands beside those of other responders, with numbers of its own.
+    pub fn is_member(&self) -> bool {
+        self.extensions.is_some_and(|granted| granted.contains(Extensions::SEVERAL))
+    }
+
+    /// What the responder says of itself has changed: the agent hears of it at once if it listens, which one that
+    /// granted nothing does not. An agent that does not answer hears of it when it is asked again.
+    pub fn signal(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
+        let unanswered = self.state == State::Registering && self.tries > 1;
+        let listens = self.is_member() && matches!(self.state, State::Registered | State::Registering);
+        if !listens || self.leaving {
+            return Outcome::Nothing;
+        }
+        self.unsaid = true;
+        if unanswered || self.held {
+            return Outcome::Nothing;
+        }
+        self.interval = self.first_interval();
+        self.state = State::Registering;
+        self.send_update(now, pace)
     }
 
     /// Names the agents to try when the others fail, best first.
@@ -274,14 +328,17 @@ impl Registration {
     pub fn deregister(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
         self.leaving = false;
         let agent = self.agent;
+        // One of several responders may be registered although no acknowledgement has come back yet.
+        let unacknowledged = self.advanced && self.started && self.state == State::Registering;
         match (self.state, self.expires) {
             (State::Deregistering, _) => Outcome::Nothing,
-            (_, Some(_)) if agent.is_some() => {
+            (_, expires) if agent.is_some() && (expires.is_some() || unacknowledged) => {
                 // Where the binding is, even while another agent is being tried.
                 self.agent = self.bound_at.or(agent);
                 self.state = State::Deregistering;
                 self.interval = INITIAL_BINDACK_TIMEOUT;
                 self.tries = 0;
+                self.immediate_retries = 0;
                 self.send_update(now, pace)
             }
             (State::Idle, _) => Outcome::Nothing,
@@ -334,11 +391,13 @@ impl Registration {
             if !self.started || is_newer(self.sequence, answer.sequence) {
                 return Outcome::Nothing;
             }
+            self.extensions = answer.granted.filter(|_| self.advanced);
             return self.out_of_window(now, answer.sequence, pace);
         }
         if answer.sequence != self.sequence {
             return Outcome::Nothing;
         }
+        self.extensions = answer.granted.filter(|_| self.advanced);
         if self.homeward {
             // Status 133 answers a retransmission: the first one did it, and its acknowledgement was lost.
             let gone = answer.status.is_accepted() || answer.status == Status::NOT_HOME_AGENT;
@@ -369,8 +428,15 @@ impl Registration {
             .filter(|advice| *advice != Lifetime::ZERO && *advice < answer.lifetime)
             .map_or(lifetime / 2, Lifetime::duration);
         self.next = Some(now + advised.max(INITIAL_BINDACK_TIMEOUT));
+        if self.unsaid {
+            // What was acknowledged is out of date already: at once, or as soon as MAX_UPDATE_RATE allows.
+            (self.state, self.held, self.next) = (State::Registering, true, Some(now));
+        }
         let agent = self.agent.unwrap_or(Ipv6Addr::UNSPECIFIED);
-        Outcome::Bound { agent, sequence: self.sequence, lifetime: self.granted, first }
+        let member = Some(self.is_member()).filter(|_| self.advanced);
+        let advanced = member.filter(|_| self.told_advanced != member);
+        self.told_advanced = member;
+        Outcome::Bound { agent, sequence: self.sequence, lifetime: self.granted, first, advanced }
     }
 
     /// The deadline passed: retransmit, refresh, or notice that the binding is over.
@@ -425,7 +491,9 @@ impl Registration {
                 self.send_update(now, pace)
             }
             State::Deregistering => {
-                if !self.homeward && self.tries >= MAX_DEREGISTRATION_TRIES {
+                let most =
+                    if self.is_member() { MAX_MEMBER_DEREGISTRATION_TRIES } else { MAX_DEREGISTRATION_TRIES };
+                if !self.homeward && self.tries >= most {
                     return self.end("the agent did not answer; the binding ends with its lifetime");
                 }
                 self.interval = (self.interval * 2).min(MAX_BINDACK_TIMEOUT);
@@ -474,6 +542,10 @@ impl Registration {
             lifetime: if bound { self.granted.seconds() } else { 0 },
             remaining: self.remaining(now).unwrap_or_default().as_secs(),
             next: self.next.map(|next| next.saturating_since(now).as_secs()),
+            extensions: self
+                .extensions
+                .filter(|_| bound)
+                .map(|granted| granted.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect()),
         }
     }
 
@@ -515,6 +587,7 @@ impl Registration {
             self.sequence = self.sequence.wrapping_add(1);
         }
         self.started = true;
+        self.unsaid = false;
         self.tries += 1;
         self.next = Some(now + self.interval);
         let leaving = self.state == State::Deregistering;
@@ -523,9 +596,10 @@ impl Registration {
     }
 
     /// Status 135 (thesis 5.1): at once with the stored number plus two. A responder that leaves does not insist:
-    /// somebody else holds the binding now, and removing it would cut that responder off.
+    /// somebody else holds the binding now, and removing it would cut that responder off. One of several does, because
+    /// the number is its own, and so is the binding.
     fn out_of_window(&mut self, now: Instant, stored: u16, pace: &mut Pace) -> Outcome {
-        if self.state == State::Deregistering {
+        if self.state == State::Deregistering && !self.is_member() {
             return self.end("another responder has taken the binding over");
         }
         self.immediate_retries += 1;

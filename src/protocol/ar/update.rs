@@ -7,23 +7,35 @@ use crate::protocol::limits::HOP_LIMIT;
 use crate::wire::destination_options::home_address_header;
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
 use crate::wire::mobility::{
-    BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, UpdateFlags, align,
+    BindingIdentifier, BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Offer, UpdateFlags,
+    align,
 };
 
+/// The Binding Identifier of every responder (RFC 5648): each has one care-of address at a time, and agents tell the
+/// responders apart by care-of address and identifier, so a restarted one takes its own place again.
+const BID: u16 = 1;
+
 /// The Binding Update of a home registration, as KAME and UMIP lay it out: home address option, flags A and H,
-/// Alternate Care-of Address (RFC 3775 11.7.1).
+/// Alternate Care-of Address (RFC 3775 11.7.1). What is offered to an agent of the advanced model goes behind that,
+/// where others skip it (docs/advanced-wire.md).
 pub(super) fn home_update(
     care_of: &Ipv6Addr,
     agent: &Ipv6Addr,
     anycast: &Ipv6Addr,
     sequence: u16,
     lifetime: Lifetime,
+    offer: Option<Offer>,
 ) -> Vec<u8> {
+    let mut options = vec![MobilityOption::AlternateCareOfAddress(*care_of)];
+    if let Some(offer) = offer {
+        options.push(MobilityOption::BindingIdentifier(BindingIdentifier::of(BID)));
+        options.push(MobilityOption::Experimental(offer.into()));
+    }
     let message = Message::BindingUpdate(BindingUpdate {
         sequence,
         flags: UpdateFlags::ACKNOWLEDGE | UpdateFlags::HOME_REGISTRATION,
         lifetime,
-        options: align(12, &[MobilityOption::AlternateCareOfAddress(*care_of)]),
+        options: align(12, &options),
     });
     update_packet(care_of, agent, anycast, &MobilityHeader::new(message))
 }

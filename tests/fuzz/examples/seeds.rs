@@ -1,6 +1,7 @@
-//! Makes the seeds of every fuzz target from the captures of KAME and UMIP (`pcaps`), the packets that scapy built
-//! (`tests/golden`), the example in `docs/configuration.md` and the words of the control socket, into `corpus/TARGET`, so that nothing is stored twice.
-//! Packets of one form count once. Run by `replay.sh` before everything else.
+//! Makes the seeds of every fuzz target from the captures of KAME and UMIP (`pcaps`), the packets that scapy built and
+//! FreeBSD's routing messages (`tests/golden`), the example in `docs/configuration.md` and the words of the control
+//! socket, into `corpus/TARGET`, so that nothing is stored twice. Packets of one form count once. Run by `replay.sh`
+//! before everything else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -153,13 +154,13 @@ impl Corpora {
         Ok(())
     }
 
-    /// One packet of every message and option, `NAME HEX` a line.
-    fn add_golden(&mut self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-        for line in fs::read_to_string(path)?.lines() {
-            let hex = line.split_once(' ').ok_or("a line without octets")?.1;
-            let octets: Result<Vec<_>, _> =
-                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16)).collect();
-            self.add_packet(&octets?)?;
+    /// One packet of every message and option, and the routing messages that FreeBSD's headers laid out.
+    fn add_golden(&mut self, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        for octets in golden(&folder.join("packets.txt"))? {
+            self.add_packet(&octets)?;
+        }
+        for octets in golden(&folder.join("freebsd_routing.txt"))? {
+            self.add("routing_socket", octets.clone(), &octets)?;
         }
         Ok(())
     }
@@ -216,6 +217,18 @@ fn captures(folder: &Path, into: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The octets of every line `NAME HEX` of a file.
+fn golden(path: &Path) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+    let mut all = Vec::new();
+    for line in fs::read_to_string(path)?.lines() {
+        let hex = line.split_once(' ').ok_or("a line without octets")?.1;
+        let octets: Result<_, _> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16)).collect();
+        all.push(octets?);
+    }
+    Ok(all)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.join("../..");
@@ -225,7 +238,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in &paths {
         corpora.add_capture(path)?;
     }
-    corpora.add_golden(&root.join("tests/golden/packets.txt"))?;
+    corpora.add_golden(&root.join("tests/golden"))?;
     corpora.add_words(&root)?;
     println!("{} seeds of {} captures in {}", corpora.written, paths.len(), corpora.folder.display());
     Ok(())
