@@ -64,6 +64,7 @@ fn loaded() -> Haa {
             flags: UpdateFlags::ACKNOWLEDGE | UpdateFlags::HOME_REGISTRATION,
             lifetime,
             expires: Instant::from_start(lifetime.duration() + Duration::from_micros(number.into())),
+            owner: None,
         });
     }
     while haa.poll_action().is_some() {}

@@ -4,6 +4,8 @@
 
 use std::net::Ipv6Addr;
 
+use super::auth::credentials::Credentials;
+use super::auth::members::Proof;
 use super::auth::seal::{SealKey, seal};
 use super::limits::HOP_LIMIT;
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
@@ -24,6 +26,21 @@ pub struct Answered {
     /// Its IPv6 source: the acknowledgement goes there, never to an Alternate Care-of Address.
     pub source: Ipv6Addr,
     pub home_address: Ipv6Addr,
+    /// Who sent it, where members have keys (RFC 4285).
+    pub proof: Option<Proof>,
+}
+
+/// What an acknowledgement is authenticated with.
+#[derive(Clone, Copy)]
+pub enum Seal<'a> {
+    Nothing,
+    /// The binding management key (RFC 3775 6.2.7).
+    ReturnRoutability(SealKey<'a>),
+    /// The key of the member that sent the update (RFC 4285 5.1).
+    Member {
+        credentials: &'a Credentials,
+        proof: Proof,
+    },
 }
 
 /// The whole packet that acknowledges an update. It carries a type 2 routing header with the home address unless
@@ -35,20 +52,24 @@ pub fn packet(
     lifetime: Lifetime,
     key: Option<SealKey<'_>>,
 ) -> Vec<u8> {
-    packet_with(answered, status, sequence, lifetime, &[], key)
+    let seal = key.map_or(Seal::Nothing, Seal::ReturnRoutability);
+    packet_with(answered, status, sequence, lifetime, Vec::new(), seal)
 }
 
-/// Like [`packet`] with mobility options before the authenticator, such as Binding Refresh Advice.
+/// Like [`packet`] with mobility options before the authenticator, such as Binding Refresh Advice, and any seal.
 pub fn packet_with(
     answered: Answered,
     status: Status,
     sequence: u16,
     lifetime: Lifetime,
-    options: &[MobilityOption],
-    key: Option<SealKey<'_>>,
+    mut options: Vec<MobilityOption>,
+    authentication: Seal<'_>,
 ) -> Vec<u8> {
-    let authorization = key.map(|_| MobilityOption::BindingAuthorizationData(vec![0; 12]));
-    let options: Vec<_> = options.iter().cloned().chain(authorization).collect();
+    match authentication {
+        Seal::Nothing => {}
+        Seal::ReturnRoutability(_) => options.push(MobilityOption::BindingAuthorizationData(vec![0; 12])),
+        Seal::Member { credentials, proof } => options.extend(credentials.options(proof.timestamp)),
+    }
     let options = align(FIXED_PART, &options);
     let flags = AcknowledgementFlags::empty();
     let message = Message::BindingAcknowledgement(BindingAcknowledgement {
@@ -59,8 +80,12 @@ pub fn packet_with(
         options,
     });
     let mut header = MobilityHeader::new(message);
-    if let Some(key) = key {
-        seal(&mut header, key);
+    match authentication {
+        Seal::Nothing => {}
+        Seal::ReturnRoutability(key) => seal(&mut header, key),
+        Seal::Member { credentials, proof } => {
+            credentials.prove(&mut header, &proof.care_of, &answered.home_address);
+        }
     }
     // The checksum is over the final destination, which is the home address (6.1.1).
     let mobility = header.emit_for(&answered.own, &answered.home_address);

@@ -332,7 +332,7 @@ impl Ai {
         let source = packet.header.source;
         let own = packet.header.destination;
         let home_address = packet.final_source();
-        let answered = Answered { own, source, home_address };
+        let answered = Answered { own, source, home_address, proof: None };
         let mut care_of = source;
         let mut alternates = 0;
         let mut indices = None;
@@ -463,6 +463,7 @@ impl Ai {
             flags: update.flags,
             lifetime,
             expires,
+            owner: None,
         });
         let refresh_at = Some(now + lifetime.duration().mul_f32(0.875));
         self.refreshes.extend(refresh_at.map(|at| (at, key)));

@@ -5,7 +5,7 @@
 use std::net::Ipv6Addr;
 
 use super::tokens::{authenticator, authenticator_is_valid};
-use crate::wire::mobility::{Message, MobilityHeader, MobilityOption};
+use crate::wire::mobility::{MobilityHeader, MobilityOption};
 
 /// What the authenticator of one message is computed from (RFC 3775 5.2.6): the key, the care-of address and the
 /// correspondent's address.
@@ -22,7 +22,7 @@ pub fn seal(header: &mut MobilityHeader, key: SealKey<'_>) {
     let bytes = header.emit();
     if let Some(value) = authenticator(key.binding_management_key, &key.care_of, &key.correspondent, &bytes)
         && let Some(MobilityOption::BindingAuthorizationData(data)) =
-            options_mut(header).and_then(|o| o.last_mut())
+            header.message.options_mut().and_then(|options| options.last_mut())
     {
         *data = value.to_vec();
     }
@@ -34,12 +34,4 @@ pub fn is_sealed_by(header: &MobilityHeader, bytes: &[u8], key: SealKey<'_>) -> 
         return false;
     };
     authenticator_is_valid(key.binding_management_key, &key.care_of, &key.correspondent, bytes, received)
-}
-
-fn options_mut(header: &mut MobilityHeader) -> Option<&mut Vec<MobilityOption>> {
-    match &mut header.message {
-        Message::BindingUpdate(message) => Some(&mut message.options),
-        Message::BindingAcknowledgement(message) => Some(&mut message.options),
-        _ => None,
-    }
 }

@@ -17,7 +17,8 @@ pub enum TokenKind {
     CareOf,
 }
 
-fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
+/// HMAC_SHA1 over the parts, one after the other.
+pub(super) fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
     // HMAC takes keys of every length, so this cannot fail.
     let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) else { return [0; 20] };
     for part in parts {

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 
 use super::sequence::is_newer;
+use crate::protocol::auth::members::MemberId;
 use crate::protocol::clock::Instant;
 use crate::wire::mobility::{Lifetime, UpdateFlags};
 
@@ -24,6 +25,8 @@ pub struct Binding {
     /// As granted, in units of 4 seconds.
     pub lifetime: Lifetime,
     pub expires: Instant,
+    /// The member that made it, where members have keys (RFC 4285).
+    pub owner: Option<MemberId>,
 }
 
 impl Binding {

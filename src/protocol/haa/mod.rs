@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 
 use super::action::{Action, Observation};
+use super::auth::members::Members;
 use super::binding::cache::{Binding, BindingCache};
 use super::clock::Instant;
 use super::counters::Counters;
@@ -27,6 +28,7 @@ mod config;
 mod detection;
 mod discovery;
 mod interception;
+mod membership;
 mod refusal;
 mod registration;
 mod view;
@@ -49,6 +51,8 @@ pub struct Haa {
     link_locals: BTreeMap<Ipv6Addr, usize>,
     cache: BindingCache,
     pending: BTreeMap<Ipv6Addr, Pending>,
+    /// Who may bind at all; `None`: everybody.
+    members: Option<Members>,
     /// When the probes of `pending` end, in order.
     probes: BTreeSet<(Instant, Ipv6Addr)>,
     limits: AnswerLimits,
@@ -83,6 +87,7 @@ impl Haa {
             capture,
             cache,
             pending: BTreeMap::new(),
+            members: None,
             probes: BTreeSet::new(),
             limits: AnswerLimits::default(),
             counters: Counters::default(),
@@ -214,7 +219,10 @@ impl Haa {
         match &header.message {
             Message::BindingUpdate(update) => {
                 self.counters.count("binding-update.received");
-                match self.check_update(packet, &header, update) {
+                let checked = self
+                    .authenticate(now, packet, &header, update)
+                    .and_then(|proof| self.check_update(packet, &header, update, proof));
+                match checked {
                     Ok(update) => self.handle_update(now, update),
                     Err(refusal) => self.refuse(packet, refusal),
                 }

@@ -5,8 +5,9 @@
 use std::net::Ipv6Addr;
 
 use super::Haa;
-use crate::protocol::acknowledgement::{self, Answered};
+use crate::protocol::acknowledgement::Answered;
 use crate::protocol::action::{Action, Rule, RuleKey, RuleKind};
+use crate::protocol::auth::members::Proof;
 use crate::protocol::binding::cache::Binding;
 use crate::protocol::binding::sequence::is_newer;
 use crate::protocol::clock::Instant;
@@ -46,6 +47,7 @@ impl Haa {
         packet: &Packet<'_>,
         header: &MobilityHeader,
         update: &BindingUpdate,
+        proof: Option<Proof>,
     ) -> Result<Update, Refusal> {
         let silent = |reason, clause| Err(Refusal::silent("binding-update.dropped", reason, clause));
         let source = packet.header.source;
@@ -91,7 +93,7 @@ impl Haa {
             return silent("neither a home registration nor return routability", "RFC 3775 9.5.1");
         }
         Ok(Update {
-            answered: Answered { own, source, home_address },
+            answered: Answered { own, source, home_address, proof },
             care_of,
             has_home_address_option: packet.home_address.is_some(),
             sequence: update.sequence,
@@ -179,6 +181,7 @@ impl Haa {
             flags: update.flags,
             lifetime,
             expires: now + lifetime.duration(),
+            owner: update.answered.proof.map(|proof| proof.member),
         };
         if known || !self.config.duplicate_address_detection {
             return self.accept(now, binding, update.answered);
@@ -241,6 +244,18 @@ impl Haa {
     /// De-registration (RFC 3775 10.3.2).
     pub(super) fn deregister(&mut self, update: &Update) {
         let anycast = update.answered.home_address;
+        let sender = update.answered.proof.map(|proof| proof.member);
+        let waiting = self.pending.get(&anycast).map(|pending| &pending.binding);
+        let held = waiting.or_else(|| self.cache.get(&(anycast, update.answered.own)));
+        if held.is_some_and(|binding| binding.owner != sender) {
+            return self.reject(
+                update,
+                Status::ADMINISTRATIVELY_PROHIBITED,
+                update.sequence,
+                "the binding is another member's",
+                "docs/membership.md",
+            );
+        }
         self.take_pending(&anycast);
         let Some(binding) = self.cache.remove(&(anycast, update.answered.own)) else {
             self.counters.count("binding-update.refused.133");
@@ -342,9 +357,8 @@ impl Haa {
         self.counters.count("binding-acknowledgement.sent");
         let granted = status.is_accepted() && lifetime != Lifetime::ZERO;
         let advice = self.refresh_advice.filter(|advice| granted && *advice < lifetime);
-        let advice = advice.map(MobilityOption::BindingRefreshAdvice);
-        let options = advice.as_slice();
-        let packet = acknowledgement::packet_with(answered, status, sequence, lifetime, options, None);
-        self.actions.push_back(Action::Send(packet));
+        let options = advice.map(MobilityOption::BindingRefreshAdvice).into_iter().collect();
+        let packet = self.acknowledgement(answered, status, sequence, lifetime, options);
+        self.actions.extend(packet.map(Action::Send));
     }
 }

@@ -318,6 +318,19 @@ impl Message {
         }
     }
 
+    /// The options, to be changed; `None` for an unknown type.
+    pub fn options_mut(&mut self) -> Option<&mut Vec<MobilityOption>> {
+        match self {
+            Self::BindingRefreshRequest(message) => Some(&mut message.options),
+            Self::HomeTestInit(message) | Self::CareOfTestInit(message) => Some(&mut message.options),
+            Self::HomeTest(message) | Self::CareOfTest(message) => Some(&mut message.options),
+            Self::BindingUpdate(message) => Some(&mut message.options),
+            Self::BindingAcknowledgement(message) => Some(&mut message.options),
+            Self::BindingError(message) => Some(&mut message.options),
+            Self::Unknown { .. } => None,
+        }
+    }
+
     /// `reader` stands after the checksum of `header`.
     pub(super) fn parse(kind: u8, mut reader: Reader<'_>, header: &[u8]) -> Result<Self> {
         let reader = &mut reader;
