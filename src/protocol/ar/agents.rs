@@ -10,15 +10,18 @@ use super::home::HomeStay;
 use super::midway::MidwayKey;
 use super::registration::{Outcome, Registration};
 use super::service::Service;
-use super::update::home_update;
+use super::update::{home_update, update_packet};
 use super::{Ar, CorrespondentKey, ReverseTunnelEnd};
 use crate::protocol::action::{Action, Rule, RuleKey, RuleKind};
+use crate::protocol::auth::membership::{Acknowledged, Judgement};
 use crate::protocol::clock::Instant;
 use crate::protocol::home_link::{discovery_request, home_agents_anycast};
+use crate::protocol::input::Refusal;
 use crate::protocol::pace::Pace;
 use crate::protocol::random::Random;
 use crate::protocol::report::Report;
-use crate::wire::mobility::Lifetime;
+use crate::wire::chain::Packet;
+use crate::wire::mobility::{Lifetime, MobilityHeader, Status};
 
 /// How long a responder that left still answers what had been sent on to it: longer than a packet takes from the agent
 /// to it, and short enough for an end that nobody waits for.
@@ -151,10 +154,62 @@ impl Ar {
         let care_of = if homeward { anycast } else { self.config.care_of };
         let advanced = self.services.get(&anycast).filter(|service| service.config.advanced);
         let offer = advanced.map(Service::offer);
-        let update = home_update(&care_of, &agent, &anycast, sequence, lifetime, offer);
-        self.actions.push_back(Action::Send(update));
+        let random = self.random.as_mut();
+        let identity = self
+            .membership
+            .as_mut()
+            .map(|membership| membership.options(now, random, agent, anycast, care_of))
+            .into_iter()
+            .flatten();
+        let mut header = home_update(&care_of, sequence, lifetime, offer, identity);
+        if let Some(membership) = &self.membership {
+            membership.prove(&mut header, &care_of, &anycast);
+        }
+        self.actions.push_back(Action::Send(update_packet(&care_of, &agent, &anycast, &header)));
         let report = Report::debug("binding-update-sent").anycast(anycast).care_of(care_of).peer(agent);
         self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
+    }
+
+    /// Whether an agent's acknowledgement may be acted on; where agents know their members by keys, it must be proven
+    /// (RFC 4285 5.1, 6).
+    pub(super) fn is_authentic(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        header: &MobilityHeader,
+        status: Status,
+    ) -> bool {
+        let Some(membership) = &mut self.membership else { return true };
+        let (agent, anycast) = (packet.header.source, packet.final_destination());
+        let options = header.message.options();
+        let answer = Acknowledged { agent, home_address: anycast, status, options, bytes: packet.payload() };
+        match membership.judge(now, &answer) {
+            Judgement::Proven => return true,
+            Judgement::Worthless { counter, reason, clause } => {
+                self.refuse(packet, Refusal::silent(counter, reason, clause));
+            }
+            Judgement::KeyDenied => {
+                self.counters.count("binding-acknowledgement.key-denied");
+                let reason = "the agent says that the authenticator is wrong: compare key and SPI";
+                let report = Report::warning("key-denied").anycast(anycast).peer(agent).status(status.0);
+                self.report(report.because(reason, "RFC 4285 5.3"));
+            }
+            Judgement::ClockSet => {
+                self.counters.count("binding-acknowledgement.clock-set");
+                let reason = "the agent's clock shows another time; the update is sent again with that";
+                let report = Report::info("clock-set").anycast(anycast).peer(agent).status(status.0);
+                self.report(report.because(reason, "RFC 4285 6"));
+                match self.midway.contains_key(&(anycast, agent)) {
+                    true => self.step_midway(now, (anycast, agent), |registration, _, pace| {
+                        registration.send_again(now, pace)
+                    }),
+                    false => self.step_registration(now, anycast, |registration, _, pace| {
+                        registration.send_again(now, pace)
+                    }),
+                }
+            }
+        }
+        false
     }
 
     /// Tells the operator which model an agent's answer brought into force, when that is another one.

@@ -118,6 +118,9 @@ impl Ar {
         let is_home =
             self.registrations.get(&anycast).and_then(|registration| registration.agent) == Some(sender);
         if is_home || self.midway.contains_key(&midway) {
+            if !self.is_authentic(now, packet, header, acknowledgement.status) {
+                return;
+            }
             let refresh_advice = header.message.options().iter().find_map(|option| match option {
                 MobilityOption::BindingRefreshAdvice(interval) => Some(*interval),
                 _ => None,

@@ -25,6 +25,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::action::{Action, Observation, RuleKind};
+use super::auth::membership::{Membership, MembershipConfig};
 use super::clock::Instant;
 use super::counters::Counters;
 use super::input::{AnswerLimits, Refusal};
@@ -155,6 +156,8 @@ pub struct Ar {
     actions: VecDeque<Action>,
     shutdown_deadline: Option<Instant>,
     policy: ArPolicy,
+    /// Where agents know their members by keys.
+    membership: Option<Membership>,
     former: FormerCareOf,
     /// The anycast addresses that are on their home link.
     home: BTreeMap<Ipv6Addr, HomeStay>,
@@ -173,6 +176,17 @@ impl Ar {
     pub fn serving(
         config: ArConfig,
         services: BTreeMap<Ipv6Addr, ServiceConfig>,
+        now: Instant,
+        random: Box<dyn Random + Send>,
+    ) -> Self {
+        Self::with_keys(config, services, None, now, random)
+    }
+
+    /// Like [`Ar::serving`], and what it exchanges with its agents is authenticated with its key (RFC 4285).
+    pub fn with_keys(
+        config: ArConfig,
+        services: BTreeMap<Ipv6Addr, ServiceConfig>,
+        membership: Option<MembershipConfig>,
         now: Instant,
         mut random: Box<dyn Random + Send>,
     ) -> Self {
@@ -204,6 +218,7 @@ impl Ar {
             actions: VecDeque::new(),
             shutdown_deadline: None,
             policy: ArPolicy::default(),
+            membership: membership.map(Membership::new),
             former: FormerCareOf::default(),
             home: BTreeMap::new(),
             prefixes: BTreeMap::new(),

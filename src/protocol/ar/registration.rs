@@ -612,6 +612,18 @@ impl Registration {
         self.send_update(now, pace)
     }
 
+    /// The agent did not take the Binding Update under way because of the time in it (RFC 4285 6), which is right in
+    /// the next one.
+    pub fn send_again(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
+        let waiting = matches!(self.state, State::Registering | State::Deregistering);
+        self.immediate_retries += u32::from(waiting);
+        if !waiting || self.immediate_retries > MAX_IMMEDIATE_RETRIES {
+            return Outcome::Nothing;
+        }
+        self.interval = self.first_interval();
+        self.send_update(now, pace)
+    }
+
     fn refused(&mut self, now: Instant, status: Status) -> Outcome {
         let agent = self.agent;
         self.expires = None;

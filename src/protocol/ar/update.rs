@@ -15,29 +15,28 @@ use crate::wire::mobility::{
 /// responders apart by care-of address and identifier, so a restarted one takes its own place again.
 const BID: u16 = 1;
 
-/// The Binding Update of a home registration, as KAME and UMIP lay it out: home address option, flags A and H,
-/// Alternate Care-of Address (RFC 3775 11.7.1). What is offered to an agent of the advanced model goes behind that,
-/// where others skip it (docs/advanced-wire.md).
+/// The Binding Update of a home registration, as KAME and UMIP lay it out: flags A and H, Alternate Care-of Address
+/// (RFC 3775 11.7.1). What is offered to an agent of the advanced model goes behind that, where others skip it, and
+/// then who says so (docs/advanced-wire.md).
 pub(super) fn home_update(
     care_of: &Ipv6Addr,
-    agent: &Ipv6Addr,
-    anycast: &Ipv6Addr,
     sequence: u16,
     lifetime: Lifetime,
     offer: Option<Offer>,
-) -> Vec<u8> {
+    identity: impl Iterator<Item = MobilityOption>,
+) -> MobilityHeader {
     let mut options = vec![MobilityOption::AlternateCareOfAddress(*care_of)];
     if let Some(offer) = offer {
         options.push(MobilityOption::BindingIdentifier(BindingIdentifier::of(BID)));
         options.push(MobilityOption::Experimental(offer.into()));
     }
-    let message = Message::BindingUpdate(BindingUpdate {
+    options.extend(identity);
+    MobilityHeader::new(Message::BindingUpdate(BindingUpdate {
         sequence,
         flags: UpdateFlags::ACKNOWLEDGE | UpdateFlags::HOME_REGISTRATION,
         lifetime,
         options: align(12, &options),
-    });
-    update_packet(care_of, agent, anycast, &MobilityHeader::new(message))
+    }))
 }
 
 /// `care_of` -> `destination` with the home address option and this Binding Update; the checksum is over the home

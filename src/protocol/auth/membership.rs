@@ -33,6 +33,8 @@ struct Row {
 struct UnderWay {
     care_of: Ipv6Addr,
     timestamp: Timestamp,
+    /// The operator heard that the agent denies the key.
+    denied: bool,
 }
 
 /// An acknowledgement as far as its judgement needs it.
@@ -53,6 +55,9 @@ pub enum Judgement {
     Proven,
     /// It is the agent's, and told that our clock differs from its own: the update must be sent again.
     ClockSet,
+    /// It is to be dropped; it says, unproven, that the agent has another key for us, or another SPI. Told once for
+    /// every Binding Update.
+    KeyDenied,
     /// It is to be dropped.
     Worthless { counter: &'static str, reason: &'static str, clause: &'static str },
 }
@@ -88,7 +93,7 @@ impl Membership {
         // Greater than every one before, also when the clock was just set back.
         row.newest = Timestamp((time & !mask | fine).max(row.newest.0.saturating_add(1)));
         let timestamp = row.newest;
-        self.under_way.insert((anycast, agent), UnderWay { care_of, timestamp });
+        self.under_way.insert((anycast, agent), UnderWay { care_of, timestamp, denied: false });
         self.config.credentials.options(Some(timestamp))
     }
 
@@ -100,7 +105,7 @@ impl Membership {
     /// Judges a Binding Acknowledgement.
     pub fn judge(&mut self, now: Instant, answer: &Acknowledged<'_>) -> Judgement {
         let worthless = |counter, reason, clause| Judgement::Worthless { counter, reason, clause };
-        let Some(sent) = self.under_way.get(&(answer.home_address, answer.agent)).copied() else {
+        let Some(sent) = self.under_way.get_mut(&(answer.home_address, answer.agent)) else {
             let reason = "no Binding Update is under way to this agent";
             return worthless("binding-acknowledgement.unexpected", reason, "RFC 3775 11.7.3");
         };
@@ -111,6 +116,9 @@ impl Membership {
             return worthless("binding-acknowledgement.unauthenticated", reason, "RFC 4285 5");
         };
         if !credentials.prove_true(&claim, answer.bytes, &sent.care_of, &answer.home_address) {
+            if answer.status == Status::AUTHENTICATION_FAILED && !std::mem::replace(&mut sent.denied, true) {
+                return Judgement::KeyDenied;
+            }
             let reason = "the authenticator is wrong";
             return worthless("binding-acknowledgement.forged", reason, "RFC 4285 5.1.1");
         }
@@ -122,8 +130,14 @@ impl Membership {
             let reason = "the timestamp is not that of the last Binding Update";
             return worthless("binding-acknowledgement.stale", reason, "RFC 4285 6");
         };
-        if answer.status != Status::ID_MISMATCH {
-            return Judgement::Proven;
+        match answer.status {
+            Status::ID_MISMATCH => {}
+            Status::AUTHENTICATION_FAILED => {
+                // Whoever repeats our update with another authenticator gets such an answer from the agent.
+                let reason = "the agent denies a key that it proves to have";
+                return worthless("binding-acknowledgement.contradictory", reason, "docs/advanced-wire.md");
+            }
+            _ => return Judgement::Proven,
         }
         // Used up: the same refusal once more would set the clock once more.
         self.under_way.remove(&(answer.home_address, answer.agent));
