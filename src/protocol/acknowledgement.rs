@@ -8,6 +8,7 @@ use super::auth::credentials::Credentials;
 use super::auth::members::Proof;
 use super::auth::seal::{SealKey, seal};
 use super::limits::HOP_LIMIT;
+use crate::wire::chain::Packet;
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
 use crate::wire::mobility::{
     AcknowledgementFlags, BindingAcknowledgement, Lifetime, Message, MobilityHeader, MobilityOption, Status,
@@ -28,6 +29,14 @@ pub struct Answered {
     pub home_address: Ipv6Addr,
     /// Who sent it, where members have keys (RFC 4285).
     pub proof: Option<Proof>,
+}
+
+impl Answered {
+    /// The update in `packet`, whose sender is not known by a key.
+    pub fn of(packet: &Packet<'_>) -> Self {
+        let (own, source) = (packet.header.destination, packet.header.source);
+        Self { own, source, home_address: packet.final_source(), proof: None }
+    }
 }
 
 /// What an acknowledgement is authenticated with.

@@ -106,7 +106,7 @@ enum Unauthorised {
     /// Silence.
     Dropped(Refusal),
     /// An acknowledgement without authenticator (statuses 131, 136 to 139).
-    Denied(Answered, Denial),
+    Denied(Denial),
 }
 
 /// The anycast initiator.
@@ -281,7 +281,8 @@ impl Ai {
                 match self.authorise(now, packet, &header, update) {
                     Ok(update) => self.handle_update(now, &update),
                     Err(Unauthorised::Dropped(refusal)) => self.refuse(packet, refusal),
-                    Err(Unauthorised::Denied(answered, denial)) => {
+                    Err(Unauthorised::Denied(denial)) => {
+                        let answered = Answered::of(packet);
                         self.deny(answered, update.sequence, update.lifetime, None, &denial);
                     }
                 }
@@ -332,7 +333,7 @@ impl Ai {
         let source = packet.header.source;
         let own = packet.header.destination;
         let home_address = packet.final_source();
-        let answered = Answered { own, source, home_address, proof: None };
+        let answered = Answered::of(packet);
         let mut care_of = source;
         let mut alternates = 0;
         let mut indices = None;
@@ -360,20 +361,18 @@ impl Ai {
             let bound = self.cache.get(&(home_address, own)).is_some();
             return Err(if bound {
                 let reason = "a binding of return routability cannot become a home registration";
-                Unauthorised::Denied(
-                    answered,
-                    Denial { status: Status::REGISTRATION_TYPE_CHANGE, reason, clause: "RFC 3775 9.5.1" },
-                )
+                Unauthorised::Denied(Denial {
+                    status: Status::REGISTRATION_TYPE_CHANGE,
+                    reason,
+                    clause: "RFC 3775 9.5.1",
+                })
             } else {
                 let reason = "this node is not a home agent";
-                Unauthorised::Denied(
-                    answered,
-                    Denial {
-                        status: Status::HOME_REGISTRATION_NOT_SUPPORTED,
-                        reason,
-                        clause: "RFC 3775 10.3.1",
-                    },
-                )
+                Unauthorised::Denied(Denial {
+                    status: Status::HOME_REGISTRATION_NOT_SUPPORTED,
+                    reason,
+                    clause: "RFC 3775 10.3.1",
+                })
             });
         };
         if home_registration {
@@ -388,9 +387,8 @@ impl Ai {
             .recall(now, home_index, &home_address, TokenKind::Home)
             .filter(|_| self.spent_up_to(&home_address).is_none_or(|spent| is_newer(home_index, spent)));
         let care_of_token = self.nonces.recall(now, care_of_index, &care_of, TokenKind::CareOf);
-        let expired = |status, reason| {
-            Err(Unauthorised::Denied(answered, Denial { status, reason, clause: "RFC 3775 9.5.1" }))
-        };
+        let expired =
+            |status, reason| Err(Unauthorised::Denied(Denial { status, reason, clause: "RFC 3775 9.5.1" }));
         let key = match (home_token, care_of_token, deletes) {
             (Some(home), _, true) => binding_management_key(&home, None),
             (Some(home), Some(care_of), false) => binding_management_key(&home, Some(&care_of)),

@@ -8,6 +8,8 @@ mod forwarding;
 mod home_link;
 mod initiator;
 mod kame;
+mod members;
+mod membership;
 mod midway;
 mod mobility_header;
 mod network;

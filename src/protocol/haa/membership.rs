@@ -47,8 +47,7 @@ impl Haa {
             Err(objection) => objection,
         };
         let answer = objection.answer.and_then(|(status, proof)| {
-            let own = packet.header.destination;
-            let answered = Answered { own, source: packet.header.source, home_address, proof: Some(proof) };
+            let answered = Answered { proof: Some(proof), ..Answered::of(packet) };
             let repeated = options.iter().find_map(|option| match option {
                 MobilityOption::BindingIdentifier(of) => {
                     Some(MobilityOption::BindingIdentifier(BindingIdentifier::of(of.bid)))

@@ -93,7 +93,7 @@ impl Haa {
             return silent("neither a home registration nor return routability", "RFC 3775 9.5.1");
         }
         Ok(Update {
-            answered: Answered { own, source, home_address, proof },
+            answered: Answered { proof, ..Answered::of(packet) },
             care_of,
             has_home_address_option: packet.home_address.is_some(),
             sequence: update.sequence,
