@@ -123,6 +123,24 @@ fn reverse_tunnel_end(word: &str) -> Result<ReverseTunnelEnd, String> {
     }
 }
 
+/// In thousandths, as it goes over the wire; `None` for the measured one.
+#[derive(Clone, Copy)]
+struct OrderedMetric(Option<u32>);
+
+fn ordered_metric(word: &str) -> Result<OrderedMetric, String> {
+    if word == "measured" {
+        return Ok(OrderedMetric(None));
+    }
+    let most = f64::from(u32::MAX - 1) / 1000.0;
+    match word.parse::<f64>() {
+        // In range, as just checked.
+        Ok(number) if (0.0..=most).contains(&number) => {
+            Ok(OrderedMetric(Some((number * 1000.0).round() as u32)))
+        }
+        _ => Err(format!("say a number from 0 to {most}, or measured")),
+    }
+}
+
 #[derive(Args)]
 struct Target {
     /// Control socket of the node; default: the only one on this host
@@ -160,6 +178,46 @@ enum Command {
     },
     /// Make a responder leave its agent, or an agent or initiator remove a binding
     Deregister {
+        /// Only this anycast address
+        #[arg(long, value_name = "ADDR")]
+        anycast: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a responder take no new sources, and leave its agents when the last one is gone
+    Drain {
+        /// Only this anycast address
+        #[arg(value_name = "ADDR")]
+        anycast: Option<Ipv6Addr>,
+        /// Leave after this time at the latest
+        #[arg(long, value_name = "SECONDS")]
+        deadline: Option<u64>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a responder take new sources again, or register again after a drain
+    Undrain {
+        /// Only this anycast address
+        #[arg(value_name = "ADDR")]
+        anycast: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a responder a metric of the operator's, whatever its application says; less is better
+    Metric {
+        /// A number, or `measured` to let the application speak again
+        #[arg(value_name = "NUMBER|measured", value_parser = ordered_metric)]
+        metric: OrderedMetric,
+        /// Only this anycast address
+        #[arg(long, value_name = "ADDR")]
+        anycast: Option<Ipv6Addr>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a responder another weight
+    Weight {
+        #[arg(value_name = "N")]
+        weight: u16,
         /// Only this anycast address
         #[arg(long, value_name = "ADDR")]
         anycast: Option<Ipv6Addr>,
@@ -448,6 +506,12 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Register { anycast, target } => order(&target, &Request::Register { anycast }),
         Command::Deregister { anycast, target } => order(&target, &Request::Deregister { anycast }),
         Command::Move { care_of, target } => order(&target, &Request::Move { care_of }),
+        Command::Drain { anycast, deadline, target } => order(&target, &Request::Drain { anycast, deadline }),
+        Command::Undrain { anycast, target } => order(&target, &Request::Undrain { anycast }),
+        Command::Metric { metric, anycast, target } => {
+            order(&target, &Request::Metric { anycast, metric: metric.0 })
+        }
+        Command::Weight { weight, anycast, target } => order(&target, &Request::Weight { anycast, weight }),
         Command::Flush { peer, target } => order(&target, &Request::FlushPeers { peer }),
         Command::Decode(arguments) => decode(&arguments),
         Command::PcapDiff(arguments) => pcap_diff(&arguments),

@@ -33,10 +33,35 @@ pub enum Request {
     ShowTimers,
     ShowConfig,
     Watch,
-    Register { anycast: Option<Ipv6Addr> },
-    Deregister { anycast: Option<Ipv6Addr> },
-    FlushPeers { peer: Option<Ipv6Addr> },
-    Move { care_of: Ipv6Addr },
+    Register {
+        anycast: Option<Ipv6Addr>,
+    },
+    Deregister {
+        anycast: Option<Ipv6Addr>,
+    },
+    FlushPeers {
+        peer: Option<Ipv6Addr>,
+    },
+    Move {
+        care_of: Ipv6Addr,
+    },
+    /// `deadline` is in seconds from now.
+    Drain {
+        anycast: Option<Ipv6Addr>,
+        deadline: Option<u64>,
+    },
+    Undrain {
+        anycast: Option<Ipv6Addr>,
+    },
+    /// In thousandths; without one the measured metric counts again.
+    Metric {
+        anycast: Option<Ipv6Addr>,
+        metric: Option<u32>,
+    },
+    Weight {
+        anycast: Option<Ipv6Addr>,
+        weight: u16,
+    },
 }
 
 /// What a node answers.

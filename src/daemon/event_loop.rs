@@ -14,12 +14,16 @@ use super::config::{ArSettings, CaptureSettings, HaaSettings, RoleSettings, Sett
 use super::control::{Control, ControlDirectory, Request, Respond};
 use super::event_log::EventLog;
 use super::node::{Node, NodeCommand};
-use super::start::{Own, at_home, prepare, resolve_in_time, take_in_for_initiator, take_in_for_responder};
+use super::polling::{Polling, Purpose, Reading};
+use super::start::{
+    Own, ask_applications, at_home, prepare, resolve_in_time, take_in_for_initiator, take_in_for_responder,
+};
 use crate::forwarding::user::{Direction, Fate, Forwarder};
 use crate::platform::{
     self, Host, Intake, InterfaceAddress, Options, ROUTE_PROTOCOL, Received, signals::Signals,
 };
 use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
+use crate::protocol::ar::ArCommand;
 use crate::protocol::clock::Instant;
 use crate::protocol::report::Report;
 use crate::wire::PacketBuffer;
@@ -74,6 +78,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         *follow = !chosen;
     }
     let control = Control::listen(&settings.control).map_err(unusable)?;
+    let polling = ask_applications(&settings).map_err(Error::Loop)?;
     tracing::info!(
         role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
         control = %settings.control.display(), "node started"
@@ -85,6 +90,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         own,
         forwarder: Forwarder::new(),
         control,
+        polling,
         log: EventLog::default(),
         started: std::time::Instant::now(),
         sending: Vec::new(),
@@ -95,7 +101,8 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         delivery_failures: 0,
     };
     let result = daemon.run(signals);
-    let Daemon { host, control, .. } = daemon;
+    let Daemon { host, control, polling, .. } = daemon;
+    drop(polling);
     drop(control);
     let closed = host.close();
     result?;
@@ -111,6 +118,7 @@ struct Daemon<'a> {
     own: Own,
     forwarder: Forwarder,
     control: Control,
+    polling: Polling,
     log: EventLog,
     started: std::time::Instant,
     sending: Vec<PacketBuffer>,
@@ -138,6 +146,10 @@ impl Daemon<'_> {
             if signals.take() {
                 self.end();
             }
+            if signals.take_check() {
+                self.polling.ask_now();
+            }
+            self.take_readings();
             for _ in 0..ROUNDS {
                 let count = self.host.receive(&mut received).map_err(Error::Loop)?;
                 if count == 0 {
@@ -171,12 +183,44 @@ impl Daemon<'_> {
                 PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
             }
         };
-        let descriptors = self.host.poll_fds().into_iter().chain([signals.poll_fd()]);
+        let waking = [signals.poll_fd(), signals.check_fd(), self.polling.poll_fd()];
+        let descriptors = self.host.poll_fds().into_iter().chain(waking);
         let mut fds: Vec<_> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         fds.extend(self.control.poll_fds());
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(Error::Loop(errno.into())),
+        }
+    }
+
+    /// Hands the role what applications have said, and asks what it wants to know of a drain.
+    fn take_readings(&mut self) {
+        for Reading { anycast, purpose, answer } in self.polling.take() {
+            let now = self.now();
+            if let Err(error) = &answer
+                && self.log.allows(now, "application")
+            {
+                tracing::warn!(%anycast, ?purpose, %error, "the application gave no good answer");
+            }
+            let command = match (purpose, answer) {
+                (Purpose::Metric, Ok(Some(value))) => ArCommand::Measured { anycast, value },
+                // The metric stays what it was.
+                (Purpose::Metric, _) => continue,
+                (Purpose::Health, answer) => ArCommand::Checked { anycast, well: answer.is_ok() },
+                // Exact: it was counted.
+                (Purpose::Drain, answer) => {
+                    let count = answer.ok().flatten().map(|count| count as u64);
+                    ArCommand::Established { anycast, count }
+                }
+            };
+            if let Err(error) = self.node.handle_command(now, NodeCommand::Responder(command)) {
+                tracing::debug!(error, "an answer of an application");
+            }
+        }
+        if let Err(error) = self.polling.count_connections(&self.node.draining())
+            && self.log.allows(self.now(), "application")
+        {
+            tracing::warn!(%error, "connections cannot be counted");
         }
     }
 
@@ -379,7 +423,7 @@ impl Daemon<'_> {
             return Ok(());
         };
         let served: BTreeSet<_> = settings.anycast.iter().map(|entry| entry.address).collect();
-        let now_home = at_home(served.iter().copied(), settings.home_prefix_length, usable);
+        let now_home = at_home(settings.basic(), settings.home_prefix_length, usable);
         let left = home.difference(&now_home).next().is_some();
         let gone = !usable.iter().any(|a| a.address == *address);
         let other = usable.iter().find(|a| !a.deprecated && !served.contains(&a.address)).map(|a| a.address);
@@ -465,6 +509,19 @@ impl Daemon<'_> {
             Request::Deregister { anycast } => self.command(now, NodeCommand::Deregister(anycast)),
             Request::Move { care_of } => self.move_by_order(care_of),
             Request::FlushPeers { peer } => self.command(now, NodeCommand::FlushPeers(peer)),
+            Request::Drain { anycast, deadline } => {
+                let within = deadline.map(Duration::from_secs);
+                self.command(now, NodeCommand::Responder(ArCommand::Drain { anycast, within }))
+            }
+            Request::Undrain { anycast } => {
+                self.command(now, NodeCommand::Responder(ArCommand::Undrain(anycast)))
+            }
+            Request::Metric { anycast, metric } => {
+                self.command(now, NodeCommand::Responder(ArCommand::Metric { anycast, metric }))
+            }
+            Request::Weight { anycast, weight } => {
+                self.command(now, NodeCommand::Responder(ArCommand::Weight { anycast, weight }))
+            }
         };
         match told {
             Ok(value) => Respond::Value(value),

@@ -6,6 +6,7 @@ pub mod control;
 mod event_log;
 mod event_loop;
 pub mod node;
+pub mod polling;
 pub mod show;
 mod start;
 

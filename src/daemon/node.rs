@@ -20,13 +20,18 @@ pub enum Node {
 }
 
 /// What an operator may tell a running node; not every role knows every command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum NodeCommand {
     Register(Option<Ipv6Addr>),
     Deregister(Option<Ipv6Addr>),
     FlushPeers(Option<Ipv6Addr>),
     Move(Ipv6Addr),
-    ReturnHome { anycast: Ipv6Addr, link_address: [u8; 6] },
+    ReturnHome {
+        anycast: Ipv6Addr,
+        link_address: [u8; 6],
+    },
+    /// What only a responder knows, about its services.
+    Responder(ArCommand),
     Shutdown,
 }
 
@@ -94,12 +99,17 @@ impl Node {
                 Self::served(node, now, Some(anycast))?;
                 node.handle_command(now, &ArCommand::ReturnHome { anycast, link_address });
             }
+            (Node::Ar(node), NodeCommand::Responder(command)) => {
+                Self::served(node, now, command.service())?;
+                node.handle_command(now, &command);
+            }
             (Node::Ar(node), NodeCommand::Shutdown) => node.handle_command(now, &ArCommand::Shutdown),
             (
                 Node::Haa(_) | Node::Ai(_),
                 NodeCommand::Register(_)
                 | NodeCommand::FlushPeers(_)
                 | NodeCommand::Move(_)
+                | NodeCommand::Responder(_)
                 | NodeCommand::ReturnHome { .. },
             ) => {
                 return Err("only a responder (role ar) knows this command".to_owned());
@@ -167,11 +177,25 @@ impl Node {
     pub fn updates(&self, now: Instant) -> Result<Value, String> {
         match self {
             Node::Ar(node) => {
-                Ok(json!({ "agents": node.registrations(now), "initiators": node.correspondents(now) }))
+                let mut updates =
+                    json!({ "agents": node.registrations(now), "initiators": node.correspondents(now) });
+                let services = node.services();
+                if !services.is_empty() {
+                    updates["services"] = json!(services);
+                }
+                Ok(updates)
             }
             Node::Haa(_) | Node::Ai(_) => {
                 Err("only a responder keeps a binding update list; see `show bindings`".to_owned())
             }
+        }
+    }
+
+    /// The anycast addresses that a responder is draining.
+    pub fn draining(&self) -> Vec<Ipv6Addr> {
+        match self {
+            Node::Ar(node) => node.draining(),
+            Node::Haa(_) | Node::Ai(_) => Vec::new(),
         }
     }
 

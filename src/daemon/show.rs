@@ -67,6 +67,20 @@ fn updates(value: &Value) -> String {
             word(row, "sequence"),
             word(row, "lifetime") + "s",
             word(row, "remaining") + "s",
+            word(row, "extensions"),
+        ]
+    });
+    let services = list(value.get("services").unwrap_or(&Value::Null)).iter().map(|row| {
+        let metric = row.get("metric").and_then(Value::as_f64);
+        vec![
+            word(row, "anycast"),
+            word(row, "model"),
+            word(row, "stage"),
+            word(row, "health"),
+            metric.map_or_else(|| "-".to_owned(), |thousandths| format!("{:.3}", thousandths / 1000.0)),
+            word(row, "weight"),
+            word(row, "capacity"),
+            word(row, "connections"),
         ]
     });
     let initiators = list(value.get("initiators").unwrap_or(&Value::Null)).iter().map(|row| {
@@ -78,8 +92,13 @@ fn updates(value: &Value) -> String {
             word(row, "remaining") + "s",
         ]
     });
-    let columns = ["anycast", "agent", "care-of", "state", "sequence", "lifetime", "remaining"];
-    let first = table(&columns, agents.collect(), "no home registrations");
+    let columns = ["anycast", "agent", "care-of", "state", "sequence", "lifetime", "remaining", "extensions"];
+    let mut first = table(&columns, agents.collect(), "no home registrations");
+    let services: Vec<_> = services.collect();
+    if !services.is_empty() {
+        let columns = ["anycast", "model", "stage", "health", "metric", "weight", "capacity", "connections"];
+        first += &("\n".to_owned() + &table(&columns, services, ""));
+    }
     let columns = ["anycast", "initiator", "state", "sequence", "remaining"];
     first + "\n" + &table(&columns, initiators.collect(), "no initiators")
 }

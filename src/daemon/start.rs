@@ -9,9 +9,12 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::config::{ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings};
+use super::config::{
+    ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, ServiceSettings, Settings,
+};
 use super::event_loop::Error;
 use super::node::Node;
+use super::polling::{Polling, Purpose};
 use crate::platform::{self, Host, InterfaceAddress, Steal, signals::Signals};
 use crate::protocol::ai::{Ai, AiConfig, AiPolicy};
 use crate::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy, ServiceConfig};
@@ -68,6 +71,23 @@ pub(super) fn resolve_in_time(
             return result;
         }
     }
+}
+
+/// Begins to ask the applications that a responder's settings name.
+///
+/// # Errors
+/// When the system has no threads or descriptors left.
+pub(super) fn ask_applications(settings: &Settings) -> std::io::Result<Polling> {
+    let mut polling = Polling::new()?;
+    if let RoleSettings::Ar(settings) = &settings.role {
+        for (anycast, service) in &settings.services {
+            let metric = service.metric.iter().map(|poll| (Purpose::Metric, poll));
+            for (purpose, poll) in metric.chain(service.health.iter().map(|poll| (Purpose::Health, poll))) {
+                polling.ask(*anycast, purpose, poll.clone())?;
+            }
+        }
+    }
+    Ok(polling)
 }
 
 /// Fills in what the interface tells, and checks what it contradicts; returns the interface's usable addresses.
@@ -174,8 +194,7 @@ pub(super) fn prepare(
                 host.assign(entry.address)?;
             }
             let home_prefix_length = settings.home_prefix_length;
-            let served = settings.anycast.iter().map(|entry| entry.address);
-            let home = at_home(served, home_prefix_length, addresses);
+            let home = at_home(settings.basic(), home_prefix_length, addresses);
             let anycast = settings
                 .anycast
                 .iter()
@@ -200,8 +219,11 @@ pub(super) fn prepare(
                 other_agents: settings.other_agents.clone(),
             };
             take_in_for_responder(host, &[care_of], &home)?;
-            let of_home = || ServiceConfig { home: interface.link_address, ..ServiceConfig::default() };
-            let services = home.iter().map(|anycast| (*anycast, of_home())).collect();
+            let service = |(anycast, service): (&Ipv6Addr, &ServiceSettings)| {
+                let link_address = interface.link_address.filter(|_| home.contains(anycast));
+                (*anycast, ServiceConfig { home: link_address, ..service.config.clone() })
+            };
+            let services = settings.services.iter().map(service).collect();
             let ar = Ar::serving(config, services, now, Box::new(SystemRandom)).with_policy(policy);
             Ok((Node::Ar(Box::new(ar)), Own::CareOf { address: care_of, follow: true, home }))
         }

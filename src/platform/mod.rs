@@ -10,6 +10,7 @@ mod groups;
 mod intake;
 mod interface;
 mod journal;
+mod load;
 mod pool;
 mod selection;
 pub mod signals;
@@ -21,4 +22,5 @@ pub use error::Error;
 pub use intake::{Intake, Options, Received, SendReport, Steal};
 pub use interface::{Interface, InterfaceAddress, ROUTE_PROTOCOL};
 #[cfg(target_os = "linux")]
-pub use linux::{Host, netns};
+pub use linux::{Host, die_with_parent, established_connections, netns};
+pub use load::load_average;

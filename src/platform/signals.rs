@@ -1,10 +1,10 @@
-//! The signals that end a node, as a file descriptor its event loop can poll.
-//! No RFC is concerned; Ctrl-C, a closed terminal and a service manager must all end a node cleanly because the
-//! undo journal is replayed on the way out. Called by `daemon` and `lab`.
+//! The signals that end a node, and the one that has it look at its applications now, as file descriptors its event
+//! loop can poll. No RFC is concerned; Ctrl-C, a closed terminal and a service manager must all end a node cleanly
+//! because the undo journal is replayed on the way out. Called by `daemon` and `lab`.
 
 use signal_hook::{
     SigId,
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     low_level,
 };
 use std::{
@@ -15,10 +15,11 @@ use std::{
     },
 };
 
-/// Catches SIGINT, SIGTERM and SIGHUP from its making until it is dropped.
+/// Catches SIGINT, SIGTERM, SIGHUP and SIGUSR1 from its making until it is dropped.
 #[derive(Debug)]
 pub struct Signals {
     terminate: UnixStream,
+    check: UnixStream,
     registered: Vec<SigId>,
 }
 
@@ -29,11 +30,14 @@ impl Signals {
     /// When the system has no descriptors left or refuses the handlers.
     pub fn catch() -> io::Result<Self> {
         let (terminate, writer) = UnixStream::pair()?;
+        let (check, check_writer) = UnixStream::pair()?;
         terminate.set_nonblocking(true)?;
-        let mut signals = Self { terminate, registered: Vec::new() };
+        check.set_nonblocking(true)?;
+        let mut signals = Self { terminate, check, registered: Vec::new() };
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signals.registered.push(low_level::pipe::register(signal, writer.try_clone()?)?);
         }
+        signals.registered.push(low_level::pipe::register(SIGUSR1, check_writer)?);
         Ok(signals)
     }
 
@@ -42,15 +46,29 @@ impl Signals {
         self.terminate.as_fd()
     }
 
+    /// Becomes readable when [`Signals::take_check`] has something.
+    pub fn check_fd(&self) -> BorrowedFd<'_> {
+        self.check.as_fd()
+    }
+
     /// True when somebody asked this process to end since the last call; several signals count once.
     pub fn take(&mut self) -> bool {
-        let mut octets = [0; 64];
-        let mut any = false;
-        while matches!(self.terminate.read(&mut octets), Ok(count) if count > 0) {
-            any = true;
-        }
-        any
+        drain(&mut self.terminate)
     }
+
+    /// The same for being asked to look at the applications now (SIGUSR1).
+    pub fn take_check(&mut self) -> bool {
+        drain(&mut self.check)
+    }
+}
+
+fn drain(caught: &mut UnixStream) -> bool {
+    let mut octets = [0; 64];
+    let mut any = false;
+    while matches!(caught.read(&mut octets), Ok(count) if count > 0) {
+        any = true;
+    }
+    any
 }
 
 impl Drop for Signals {
@@ -75,5 +93,9 @@ mod tests {
             assert!(signals.take());
             assert!(!signals.take());
         }
+        low_level::raise(SIGUSR1).expect("raised");
+        assert!(!signals.take(), "no reason to end");
+        assert!(signals.take_check());
+        assert!(!signals.take_check());
     }
 }

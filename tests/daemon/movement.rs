@@ -57,6 +57,9 @@ fn n005_n071_a_move_by_command_is_told_and_the_former_address_goes_on_for_a_whil
     change(&network, "add", OTHER);
     assert!(responder.ask(&["move", OTHER]).status.success());
     assert!(is_bound_at(&agent, OTHER), "{}", responder.log());
+    // What comes through the tunnel before the acknowledgement has come is not taken in yet.
+    let acknowledged = || responder.show("updates").pointer("/agents/0/state") == Some(&"registered".into());
+    assert!(until(PATIENCE, acknowledged), "{}", responder.log());
     assert!(answers(&network, At::Ai1));
     assert_eq!(agent.ask(&["move", OTHER]).status.code(), Some(1), "only a responder moves");
     let rules = network.run(At::Ar1, &["nft", "list", "ruleset"]);

@@ -13,8 +13,7 @@ use mga_node::wire::mobility::{Offer, OfferFlags};
 use crate::scene::*;
 
 fn metered() -> ServiceConfig {
-    let gauge =
-        GaugeConfig { smoothing: 1.0, scale: 1000.0, rise: 500.0, fall: 500.0, ..GaugeConfig::default() };
+    let gauge = GaugeConfig { smoothing: 1.0, rise: 0.5, fall: 0.5, ..GaugeConfig::default() };
     ServiceConfig { metric: Some(gauge), ..ServiceConfig::default() }
 }
 

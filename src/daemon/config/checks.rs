@@ -9,7 +9,7 @@ use std::path::Path;
 use super::settings::{
     AiSettings, ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings,
 };
-use super::words::{Authentication, Given, Role};
+use super::words::{AnycastEntry, Authentication, Given, Role};
 use super::{ConfigError, RUN_DIRECTORY};
 use crate::platform::ROUTE_PROTOCOL;
 use crate::protocol::input::is_routable_unicast;
@@ -202,8 +202,14 @@ impl Given {
             home_prefix_length,
             "give the length of the home link's prefix, usually 64",
         )?;
+        let services = self
+            .anycast
+            .iter()
+            .map(|entry| Ok((entry.address, entry.settle_service()?)))
+            .collect::<Result<_, ConfigError>>()?;
         Ok(ArSettings {
             care_of: self.care_of,
+            services,
             anycast: self.anycast,
             agent,
             authentication,
@@ -220,12 +226,9 @@ impl Given {
 
     /// A word that a role would silently ignore is a mistake somebody must hear of.
     fn refuse_meaningless(&self, role: Role) -> Result<(), ConfigError> {
-        let overrides = self.anycast.iter().any(|entry| {
-            entry.agent.is_some() || entry.lifetime.is_some() || entry.initial_sequence.is_some()
-        });
-        let overrides = (overrides && role != Role::Ar)
-            .then(|| "anycast.agent, anycast.lifetime or anycast.initial-sequence".to_owned());
-        match self.meaningless_to(role).or(overrides) {
+        let responders_alone = self.anycast.iter().find_map(AnycastEntry::responders_alone);
+        let responders_alone = responders_alone.filter(|_| role != Role::Ar).map(str::to_owned);
+        match self.meaningless_to(role).or(responders_alone) {
             Some(field) => Err(ConfigError::NotForRole { field, role }),
             None => Ok(()),
         }
@@ -241,7 +244,7 @@ impl Given {
     }
 }
 
-fn wrong_unless(
+pub(super) fn wrong_unless(
     right: bool,
     field: &'static str,
     value: impl fmt::Display,

@@ -4,10 +4,12 @@
 
 use std::path::PathBuf;
 
+mod application;
 mod checks;
 mod settings;
 mod words;
 
+pub use application::{ApplicationWords, BuiltIn, ServiceSettings};
 pub use settings::{
     AiSettings, ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings,
 };

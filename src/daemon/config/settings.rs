@@ -2,16 +2,18 @@
 //! They can be said in the words of a file again, every default spelled out.
 //! Made by `checks`; read by the event loop and by what starts a node.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use ipnet::Ipv6Net;
 
-use super::words::{AnycastEntry, Authentication, Forwarding, Given, Role};
+use super::application::ServiceSettings;
+use super::words::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
 use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
 
 /// Settings that every role has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub interface: String,
     pub control: PathBuf,
@@ -20,7 +22,7 @@ pub struct Settings {
 }
 
 /// Settings of one role; addresses that the interface can tell are still open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RoleSettings {
     Haa(HaaSettings),
     Ar(ArSettings),
@@ -64,10 +66,12 @@ pub struct HomeLinkSettings {
 }
 
 /// Settings of a responder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ArSettings {
     pub care_of: Option<Ipv6Addr>,
     pub anycast: Vec<AnycastEntry>,
+    /// What the entries of `anycast` amount to.
+    pub services: BTreeMap<Ipv6Addr, ServiceSettings>,
     pub agent: Ipv6Addr,
     pub authentication: Authentication,
     /// Seconds.
@@ -154,6 +158,11 @@ impl HomeLinkSettings {
 }
 
 impl ArSettings {
+    /// The anycast addresses of the basic model, for which there is such a thing as being at home (RFC 3775 11.5.4).
+    pub fn basic(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        self.anycast.iter().filter(|entry| entry.model == Model::Basic).map(|entry| entry.address)
+    }
+
     fn words(self) -> Given {
         Given {
             care_of: self.care_of,

@@ -10,6 +10,7 @@ use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use super::application::ApplicationWords;
 use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
 
 /// What a node is (thesis table 2).
@@ -52,6 +53,8 @@ pub enum Model {
     /// RFC 3775 as it is: one responder at a time, the last Binding Update wins.
     #[default]
     Basic,
+    /// Several responders at once (thesis 4.3).
+    Advanced,
 }
 
 /// Who carries the rewrites out.
@@ -75,7 +78,7 @@ impl fmt::Display for Forwarding {
 }
 
 /// One `[[anycast]]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AnycastEntry {
     pub address: Ipv6Addr,
@@ -90,12 +93,53 @@ pub struct AnycastEntry {
     /// ar: overrides the node's `initial-sequence`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_sequence: Option<u16>,
+    /// ar, advanced model: share of new sources against the other responders'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// ar, advanced model: sources served at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u32>,
+    /// ar, advanced model: midway agents to register with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub midway_agents: Vec<Ipv6Addr>,
+    /// ar, advanced model: where the metric comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<ApplicationWords>,
+    /// ar: what tells whether the application is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<ApplicationWords>,
 }
 
 impl AnycastEntry {
     /// An entry that overrides nothing.
     pub fn of(address: Ipv6Addr) -> Self {
-        Self { address, model: Model::default(), agent: None, lifetime: None, initial_sequence: None }
+        Self {
+            address,
+            model: Model::default(),
+            agent: None,
+            lifetime: None,
+            initial_sequence: None,
+            weight: None,
+            capacity: None,
+            midway_agents: Vec::new(),
+            metric: None,
+            health: None,
+        }
+    }
+
+    /// The first word said that only a responder heeds.
+    pub(super) fn responders_alone(&self) -> Option<&'static str> {
+        let words = [
+            ("anycast.agent", self.agent.is_some()),
+            ("anycast.lifetime", self.lifetime.is_some()),
+            ("anycast.initial-sequence", self.initial_sequence.is_some()),
+            ("anycast.weight", self.weight.is_some()),
+            ("anycast.capacity", self.capacity.is_some()),
+            ("anycast.midway-agents", !self.midway_agents.is_empty()),
+            ("anycast.metric", self.metric.is_some()),
+            ("anycast.health", self.health.is_some()),
+        ];
+        words.into_iter().find(|(_, said)| *said).map(|(word, _)| word)
     }
 }
 
@@ -120,7 +164,7 @@ impl<T> Word for Vec<T> {
 macro_rules! words {
     ($($(#[$about:meta])* $word:ident: $kind:ty, for $roles:expr;)*) => {
         /// The file as it stands, and equally the command line: everything may be absent.
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub struct Given {
             $($(#[$about])* #[serde(default, skip_serializing_if = "Word::is_unsaid")] pub $word: $kind,)*

@@ -2,6 +2,7 @@
 //! It gives RFC 3775 and thesis section 4 the packets the stock kernel refuses, and restores everything.
 //! Called through `platform` only; `platform::freebsd` offers the same `Host`.
 
+mod application;
 mod changes;
 mod filter;
 mod link;
@@ -22,6 +23,7 @@ use super::{
     selection::Selection,
 };
 use crate::wire::{PacketBuffer, ipv6::next_header};
+pub use application::{die_with_parent, established_connections};
 use changes::{Changes, Undo, parameter};
 use link::LinkIntake;
 use netlink::{Events, Link, Netlink, Route, RouteKind, Rule};

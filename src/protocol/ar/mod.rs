@@ -131,6 +131,22 @@ pub enum ArCommand {
     Shutdown,
 }
 
+impl ArCommand {
+    /// The anycast address that a command about one service names.
+    pub fn service(&self) -> Option<Ipv6Addr> {
+        match self {
+            Self::Measured { anycast, .. }
+            | Self::Checked { anycast, .. }
+            | Self::Established { anycast, .. } => Some(*anycast),
+            Self::Drain { anycast, .. } | Self::Metric { anycast, .. } | Self::Weight { anycast, .. } => {
+                *anycast
+            }
+            Self::Undrain(anycast) => *anycast,
+            _ => None,
+        }
+    }
+}
+
 /// Anycast address and initiator.
 type CorrespondentKey = (Ipv6Addr, Ipv6Addr);
 

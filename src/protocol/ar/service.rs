@@ -179,7 +179,7 @@ impl Service {
 
     /// True when there is more to tell of this service than that it is there.
     fn is_remarkable(&self) -> bool {
-        self.config != ServiceConfig::default() || self.stage != Stage::Serving
+        self.config.advanced || self.health.is_some() || self.stage != Stage::Serving
     }
 
     /// Why the drain is over, if it is.

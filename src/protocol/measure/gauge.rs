@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use crate::protocol::clock::Instant;
 
+/// The metric on the wire is a whole number of thousandths of what the application counts.
+const THOUSANDTHS: f64 = 1000.0;
+
 /// How samples become a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GaugeConfig {
     /// The part of a new sample in the smoothed value, above 0 and up to 1, where 1 does not smooth.
     pub smoothing: f64,
-    /// A sample is multiplied by this first, because the metric on the wire is a whole number.
-    pub scale: f64,
-    /// How far above the metric last told the smoothed value must be to be told; zero tells every rise.
+    /// How far above the metric last told the smoothed value must be to be told, in the application's own unit; zero
+    /// tells every rise.
     pub rise: f64,
     /// The same below it.
     pub fall: f64,
@@ -23,7 +25,7 @@ pub struct GaugeConfig {
 
 impl Default for GaugeConfig {
     fn default() -> Self {
-        Self { smoothing: 0.5, scale: 1.0, rise: 0.0, fall: 0.0, debounce: Duration::ZERO }
+        Self { smoothing: 0.5, rise: 0.0, fall: 0.0, debounce: Duration::ZERO }
     }
 }
 
@@ -50,10 +52,9 @@ impl Gauge {
         Self { config, smoothed: None, told: None, outside: None }
     }
 
-    /// Takes a sample; gives the metric when it is to be told. The first sample is told at once. What is no number is
-    /// no sample.
+    /// Takes a sample in the application's own unit; gives the metric in thousandths when it is to be told. The first
+    /// sample is told at once. What is no number is no sample.
     pub fn sample(&mut self, now: Instant, value: f64) -> Option<u32> {
-        let value = value * self.config.scale;
         if !value.is_finite() {
             return None;
         }
@@ -61,8 +62,8 @@ impl Gauge {
             self.smoothed.map_or(value, |before| before + self.config.smoothing * (value - before));
         self.smoothed = Some(smoothed);
         let Some(told) = self.told else { return Some(self.tell(smoothed)) };
-        let change = smoothed - f64::from(told);
-        let way = match whole(smoothed) {
+        let change = smoothed - f64::from(told) / THOUSANDTHS;
+        let way = match thousandths(smoothed) {
             metric if metric == told => None,
             _ if change > self.config.rise => Some(Way::Up),
             _ if -change > self.config.fall => Some(Way::Down),
@@ -86,23 +87,18 @@ impl Gauge {
         self.outside.map(|(_, since)| since + self.config.debounce)
     }
 
-    /// The smoothed value as it stands, told or not.
-    pub fn smoothed(&self) -> Option<f64> {
-        self.smoothed
-    }
-
     fn tell(&mut self, smoothed: f64) -> u32 {
-        let metric = whole(smoothed);
+        let metric = thousandths(smoothed);
         self.told = Some(metric);
         self.outside = None;
         metric
     }
 }
 
-/// The whole number nearest to a value; what the wire cannot carry becomes the nearest that it can.
-fn whole(value: f64) -> u32 {
+/// The nearest that the wire can carry.
+fn thousandths(value: f64) -> u32 {
     // `as` saturates.
-    value.round() as u32
+    (value * THOUSANDTHS).round() as u32
 }
 
 #[cfg(test)]
@@ -131,39 +127,39 @@ mod tests {
 
     #[test]
     fn the_first_sample_is_told_at_once_and_the_same_again_never() {
-        assert_eq!(told(GaugeConfig::default(), &[7.0, 7.0, 7.0]), [(0, 7)]);
+        assert_eq!(told(GaugeConfig::default(), &[7.0, 7.0, 7.0]), [(0, 7000)]);
     }
 
     #[test]
     fn samples_are_smoothed() {
         let config = GaugeConfig { smoothing: 0.5, ..GaugeConfig::default() };
-        assert_eq!(told(config, &[0.0, 100.0, 100.0, 100.0]), [(0, 0), (1000, 50), (2000, 75), (3000, 88)]);
+        assert_eq!(told(config, &[0.0, 1.0, 1.0, 1.0]), [(0, 0), (1000, 500), (2000, 750), (3000, 875)]);
         let raw = GaugeConfig { smoothing: 1.0, ..config };
-        assert_eq!(told(raw, &[0.0, 100.0, 3.0]), [(0, 0), (1000, 100), (2000, 3)]);
+        assert_eq!(told(raw, &[0.0, 1.0, 0.03]), [(0, 0), (1000, 1000), (2000, 30)]);
     }
 
     #[test]
     fn a_change_within_the_thresholds_is_not_told_and_each_way_has_its_own() {
         let config = GaugeConfig { smoothing: 1.0, rise: 10.0, fall: 30.0, ..GaugeConfig::default() };
         let samples = [100.0, 110.0, 90.0, 111.0, 85.0, 80.0];
-        assert_eq!(told(config, &samples), [(0, 100), (3000, 111), (5000, 80)]);
+        assert_eq!(told(config, &samples), [(0, 100_000), (3000, 111_000), (5000, 80_000)]);
     }
 
     #[test]
     fn a_change_must_outlast_the_debounce() {
         let debounce = Duration::from_millis(2500);
-        let config = GaugeConfig { smoothing: 1.0, rise: 5.0, fall: 5.0, debounce, ..GaugeConfig::default() };
+        let config = GaugeConfig { smoothing: 1.0, rise: 5.0, fall: 5.0, debounce };
         // A spike of two samples is not told; a change that stays is, 2.5 s after it began.
-        assert_eq!(told(config, &[10.0, 50.0, 50.0, 10.0, 10.0]), [(0, 10)]);
-        assert_eq!(told(config, &[10.0, 50.0, 60.0, 60.0, 60.0]), [(0, 10), (3500, 60)]);
+        assert_eq!(told(config, &[10.0, 50.0, 50.0, 10.0, 10.0]), [(0, 10_000)]);
+        assert_eq!(told(config, &[10.0, 50.0, 60.0, 60.0, 60.0]), [(0, 10_000), (3500, 60_000)]);
         // From above to below is another change.
-        assert_eq!(told(config, &[10.0, 50.0, 0.0, 0.0, 0.0]), [(0, 10), (4500, 0)]);
+        assert_eq!(told(config, &[10.0, 50.0, 0.0, 0.0, 0.0]), [(0, 10_000), (4500, 0)]);
     }
 
     #[test]
     fn what_the_wire_cannot_carry_is_bounded_and_what_is_no_number_is_no_sample() {
-        let config = GaugeConfig { smoothing: 1.0, scale: 100.0, ..GaugeConfig::default() };
-        assert_eq!(told(config, &[f64::NAN, f64::INFINITY, 0.25]), [(2000, 25)]);
+        let config = GaugeConfig { smoothing: 1.0, ..GaugeConfig::default() };
+        assert_eq!(told(config, &[f64::NAN, f64::INFINITY, 0.25]), [(2000, 250)]);
         assert_eq!(told(config, &[-4.0]), [(0, 0)]);
         assert_eq!(told(config, &[1e12]), [(0, u32::MAX)]);
     }
