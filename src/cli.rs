@@ -154,9 +154,6 @@ enum Command {
     Show {
         #[arg(value_enum)]
         what: What,
-        /// rules: what the kernel holds against what the node believes; exit code 1 when they differ
-        #[arg(long)]
-        kernel: bool,
         /// One JSON value instead of a table
         #[arg(long)]
         json: bool,
@@ -195,6 +192,9 @@ enum Command {
         /// Leave after this time at the latest
         #[arg(long, value_name = "SECONDS")]
         deadline: Option<u64>,
+        /// Return when it has left
+        #[arg(long)]
+        wait: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -493,22 +493,10 @@ fn start_log(verbose: u8) {
 
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Show { what, kernel, json, target } => {
-            let (name, request) = match (what, kernel) {
-                (What::Rules, true) => ("kernel rules", Request::ShowKernelRules),
-                (_, true) => return Err(Failure::new(USAGE, "--kernel is for show rules")),
-                _ => what.request(),
-            };
+        Command::Show { what, json, target } => {
+            let (name, request) = what.request();
             let answer = Connection::open(target.control.as_deref())?.ask(&request)?;
-            print(&if json { answer.to_string() + "\n" } else { show::text(name, &answer) })?;
-            let differs = |row: &Value| row.get("kernel").is_some_and(|state| state != "same");
-            let rows = answer.get("rules").filter(|_| kernel).and_then(Value::as_array);
-            let differ = rows.is_some_and(|rows| rows.iter().any(differs));
-            if differ {
-                Err(Failure::new(NEGATIVE, "the kernel does not hold what the node believes"))
-            } else {
-                Ok(())
-            }
+            print(&if json { answer.to_string() + "\n" } else { show::text(name, &answer) })
         }
         Command::Watch { json, target } => {
             let mut connection = Connection::open(target.control.as_deref())?;
@@ -521,7 +509,10 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Register { anycast, target } => order(&target, &Request::Register { anycast }),
         Command::Deregister { anycast, target } => order(&target, &Request::Deregister { anycast }),
         Command::Move { care_of, target } => order(&target, &Request::Move { care_of }),
-        Command::Drain { anycast, deadline, target } => order(&target, &Request::Drain { anycast, deadline }),
+        Command::Drain { anycast, deadline, wait, target } => {
+            order(&target, &Request::Drain { anycast, deadline })?;
+            if wait { wait_for_drain(&target, anycast) } else { Ok(()) }
+        }
         Command::Undrain { anycast, target } => order(&target, &Request::Undrain { anycast }),
         Command::Metric { metric, anycast, target } => {
             order(&target, &Request::Metric { anycast, metric: metric.0 })
@@ -633,6 +624,29 @@ fn order(target: &Target, request: &Request) -> Result<(), Failure> {
     match answer.get("done") {
         Some(Value::Bool(true)) => Ok(()),
         _ => Err(Failure::new(NEGATIVE, "the node did not do it")),
+    }
+}
+
+/// Returns when the node drains nothing any more, of `only` or of all it serves; a node that ends has drained too.
+fn wait_for_drain(target: &Target, only: Option<Ipv6Addr>) -> Result<(), Failure> {
+    let mut connection = Connection::open(target.control.as_deref())?;
+    loop {
+        let updates = match connection.ask(&Request::ShowUpdates) {
+            Err(ClientError::Gone) => return Ok(()),
+            updates => updates?,
+        };
+        let services =
+            updates.get("services").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let text = |service: &Value, key: &str| service.get(key).and_then(Value::as_str).map(str::to_owned);
+        let is_meant =
+            |service: &Value| only.is_none_or(|only| text(service, "anycast") == Some(only.to_string()));
+        if !services
+            .iter()
+            .any(|service| is_meant(service) && text(service, "stage").as_deref() == Some("draining"))
+        {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
 

@@ -29,7 +29,6 @@ pub enum Request {
     ShowBindings,
     ShowUpdates,
     ShowRules,
-    ShowKernelRules,
     ShowStats,
     ShowTimers,
     ShowConfig,

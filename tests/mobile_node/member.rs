@@ -174,3 +174,25 @@ fn on_its_home_link_a_member_stays_a_member() {
     ar.handle_command(at(5.0), &ArCommand::ReturnHome { anycast: ANYCAST, link_address: LINK_ADDRESS });
     assert!(actions(&mut ar).is_empty(), "the anycast address is the agent's, for the others");
 }
+
+#[test]
+fn an_agent_that_refuses_binding_identifiers_is_asked_without() {
+    for status in [164, 165, 166, 168] {
+        let mut ar = asking(ServiceConfig::default());
+        actions(&mut ar);
+        ar.handle_packet(at(0.1), &acknowledged(AGENT, AR1, status, 500, 0));
+        let again = sent(&mut ar);
+        let identified = |packet: &Sent| {
+            let options = &packet.update().expect("a Binding Update").options;
+            options.iter().any(|option| matches!(option, MobilityOption::BindingIdentifier(_)))
+        };
+        assert_eq!(updates(&again), [(501, 1000)], "{status}");
+        assert!(!identified(&again[0]) && again[0].offer().is_none(), "{status}");
+        ar.handle_packet(at(0.2), &acknowledged(AGENT, AR1, 0, 501, 1000));
+        actions(&mut ar);
+        let refreshed = pass(&mut ar, 2001.0);
+        assert!(!identified(&refreshed[0].1), "nor with a refresh");
+        ar.handle_command(at(2002.0), &ArCommand::Register(None));
+        assert!(identified(&sent(&mut ar)[0]), "but when somebody orders it");
+    }
+}

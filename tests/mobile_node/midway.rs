@@ -204,3 +204,17 @@ fn a_move_is_told_to_every_agent() {
         .collect();
     assert_eq!(told, [(AR2, AGENT, 501), (AR2, MIDWAY_C, number.wrapping_add(1))]);
 }
+
+#[test]
+fn an_end_waits_for_all_silent_agents_at_once() {
+    for silent_since in [0.0, 3000.0] {
+        let (mut ar, _) = bound_at_both();
+        let now = 1.0 + silent_since;
+        pass(&mut ar, now);
+        ar.handle_command(at(now), &ArCommand::Shutdown);
+        actions(&mut ar);
+        pass(&mut ar, now + 2.5);
+        assert!(ar.is_finished(), "{:?}", states(&ar, now + 2.5));
+        assert_eq!(ar.poll_timeout(), None);
+    }
+}

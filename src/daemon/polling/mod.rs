@@ -170,3 +170,60 @@ fn run(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    /// The next answers, at least one, however long the machine takes.
+    fn next(polling: &mut Polling) -> Vec<Reading> {
+        let ready =
+            poll(&mut [PollFd::new(polling.poll_fd(), PollFlags::POLLIN)], PollTimeout::from(20_000_u16));
+        assert_eq!(ready, Ok(1), "no answer");
+        polling.take()
+    }
+
+    fn counted(path: &std::path::Path) -> usize {
+        std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+    }
+
+    #[test]
+    fn a_source_is_asked_at_once_at_its_interval_and_on_demand() {
+        let path = std::env::temp_dir().join(format!("mga-node-polling-{}", std::process::id()));
+        let script = format!("echo asked >> {}; echo 4", path.display());
+        let source = Source::Command(["/bin/sh", "-c", &script].map(str::to_owned).to_vec());
+        let (short, long) = (Duration::from_millis(50), Duration::from_secs(3600));
+        let mut polling = Polling::new().expect("descriptors");
+        let poll = |interval| Poll { source: source.clone(), interval, timeout: Duration::from_secs(20) };
+        polling.ask(Ipv6Addr::LOCALHOST, Purpose::Metric, poll(long)).expect("a thread");
+        let first = next(&mut polling);
+        assert!(matches!(&first[..], [Reading { purpose: Purpose::Metric, answer: Ok(Some(4.0)), .. }]));
+        assert_eq!(counted(&path), 1);
+        polling.ask_now();
+        next(&mut polling);
+        assert_eq!(counted(&path), 2);
+        polling.ask(Ipv6Addr::LOCALHOST, Purpose::Health, poll(short)).expect("a thread");
+        for _ in 0..3 {
+            assert!(next(&mut polling).iter().all(|r| r.purpose == Purpose::Health && r.answer.is_ok()));
+        }
+        drop(polling);
+        let asked = counted(&path);
+        std::fs::remove_file(&path).expect("a file");
+        std::thread::sleep(4 * short);
+        assert_eq!(counted(&path), 0, "nobody asks after the end, but {asked} times before");
+    }
+
+    #[test]
+    fn connections_are_counted_while_they_are_wanted() {
+        let mut polling = Polling::new().expect("descriptors");
+        polling.count_connections(&[Ipv6Addr::LOCALHOST]).expect("a thread");
+        polling.count_connections(&[Ipv6Addr::LOCALHOST]).expect("the same one");
+        assert_eq!(polling.workers.len(), 1);
+        let counted = next(&mut polling);
+        assert!(matches!(&counted[..], [Reading { purpose: Purpose::Drain, answer: Ok(Some(_)), .. }]));
+        polling.count_connections(&[]).expect("nothing to do");
+        assert!(polling.workers.is_empty());
+    }
+}

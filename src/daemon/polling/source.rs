@@ -249,3 +249,156 @@ fn first_number(text: &str) -> Result<f64, Trouble> {
     let number = word.parse().ok().filter(|number: &f64| number.is_finite());
     number.ok_or_else(|| Trouble::NoNumber(word.chars().take(40).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Longer than anything here takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn ask(source: &Source, numbered: bool, timeout: Duration) -> Result<Option<f64>, Trouble> {
+        let (_stop, stopped) = Stop::pair().expect("descriptors");
+        source.ask(Ipv6Addr::LOCALHOST, numbered, timeout, &stopped)
+    }
+
+    fn number(source: &Source) -> Result<Option<f64>, String> {
+        ask(source, true, PATIENCE).map_err(|trouble| trouble.to_string())
+    }
+
+    fn health(source: &Source) -> Result<Option<f64>, String> {
+        ask(source, false, PATIENCE).map_err(|trouble| trouble.to_string())
+    }
+
+    fn shell(script: &str) -> Source {
+        Source::Command(["/bin/sh", "-c", script].map(str::to_owned).to_vec())
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("mga-node-source-{}-{name}", std::process::id()))
+    }
+
+    /// A server that answers one request, and its URL.
+    fn serve_once(status: &'static str, body: &'static str) -> String {
+        let listener = TcpListener::bind("[::1]:0").expect("a listener");
+        let url = format!("http://{}/status", listener.local_addr().expect("its address"));
+        thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            let mut request = [0; 1024];
+            let count = client.read(&mut request).expect("a request");
+            assert!(request[..count].starts_with(b"GET /status HTTP/1.1\r\n"));
+            let length = body.len();
+            write!(client, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").expect("answered");
+        });
+        url
+    }
+
+    fn http(status: &'static str, body: &'static str, field: Option<&str>) -> Source {
+        Source::Http { url: serve_once(status, body), field: field.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_file_gives_its_first_number() {
+        let path = scratch("file");
+        let source = Source::File(path.clone());
+        assert!(number(&source).is_err() && health(&source).is_err(), "it is not there");
+        for (text, expected) in [("3.25\n", Some(3.25)), (" 7 jobs", Some(7.0)), ("many", None), ("", None)] {
+            fs::write(&path, text).expect("written");
+            assert_eq!(number(&source).ok().flatten(), expected, "{text:?}");
+            assert_eq!(health(&source), Ok(None), "that it is there is enough");
+        }
+        fs::remove_file(&path).expect("removed");
+        let folder = Source::File(std::env::temp_dir());
+        assert_eq!(number(&folder), Err("it is no ordinary file".to_owned()));
+    }
+
+    #[test]
+    fn a_program_gives_its_first_number_and_its_ending_tells_health() {
+        assert_eq!(number(&shell("echo 12.5 requests")), Ok(Some(12.5)));
+        assert_eq!(number(&shell("echo $MGA_ANYCAST | grep -c ::1")), Ok(Some(1.0)));
+        assert_eq!(number(&shell("echo none")), Err("no number: \"none\"".to_owned()));
+        assert_eq!(health(&shell("exec true")), Ok(None));
+        assert_eq!(
+            health(&shell("echo well; exit 3")),
+            Err("the program ended with exit status: 3".to_owned())
+        );
+        assert!(health(&Source::Command(vec!["/nonexistent".to_owned()])).is_err());
+        // More than is kept, and it still ends.
+        assert_eq!(number(&shell("echo 5; head -c 300000 /dev/zero")), Ok(Some(5.0)));
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_killed_with_all_it_started() {
+        let path = scratch("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", path.display());
+        let trouble = ask(&shell(&script), true, Duration::from_secs(1)).expect_err("too slow");
+        assert!(matches!(trouble, Trouble::TimedOut(_)), "{trouble}");
+        let sleeper: i32 = fs::read_to_string(&path).expect("its number").trim().parse().expect("a number");
+        fs::remove_file(&path).expect("removed");
+        let end = Instant::now() + PATIENCE;
+        // Gone, or dead and waiting for whoever inherited it.
+        let lives = || {
+            let state = fs::read_to_string(format!("/proc/{sleeper}/stat")).unwrap_or_default();
+            !state.is_empty() && !state.contains(") Z ")
+        };
+        while lives() {
+            assert!(Instant::now() < end, "{sleeper} still sleeps");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_program_is_given_up_when_nobody_wants_to_know_any_more() {
+        let (stop, stopped) = Stop::pair().expect("descriptors");
+        let asking = thread::spawn(move || {
+            shell("sleep 600").ask(Ipv6Addr::LOCALHOST, true, Duration::from_secs(600), &stopped)
+        });
+        stop.stop();
+        assert!(matches!(asking.join().expect("an end"), Err(Trouble::System(_))));
+    }
+
+    #[test]
+    fn an_http_server_gives_a_number_or_a_field() {
+        assert_eq!(number(&http("200 OK", "12.5", None)), Ok(Some(12.5)));
+        let json = r#"{"queue":{"length":7,"text":"8"},"none":"x"}"#;
+        let field = |field| number(&http("200 OK", json, Some(field)));
+        assert_eq!(field("/queue/length"), Ok(Some(7.0)));
+        assert_eq!(field("/queue/text"), Ok(Some(8.0)));
+        assert_eq!(field("/none"), Err("no number: \"x\"".to_owned()));
+        assert_eq!(field("/gone"), Err("the answer has no field /gone".to_owned()));
+        assert!(number(&http("200 OK", "12.5", Some("/a"))).is_err(), "a number has no fields");
+    }
+
+    #[test]
+    fn the_status_and_the_field_of_an_http_server_tell_health() {
+        assert_eq!(health(&http("200 OK", "", None)), Ok(None));
+        let down = health(&http("503 Service Unavailable", "", None));
+        assert!(down.is_err_and(|trouble| trouble.contains("503")));
+        let field = |body| health(&http("200 OK", body, Some("/status")));
+        assert_eq!(field(r#"{"status":"UP"}"#), Ok(None));
+        assert_eq!(field(r#"{"status":true}"#), Ok(None));
+        assert_eq!(field(r#"{"status":"DOWN"}"#), Err("the application says DOWN".to_owned()));
+        let nobody = TcpListener::bind("[::1]:0").expect("a port").local_addr().expect("its address");
+        let refused = Source::Http { url: format!("http://{nobody}/"), field: None };
+        assert!(health(&refused).is_err());
+    }
+
+    #[test]
+    fn an_http_server_that_does_not_answer_is_given_up() {
+        let silent = TcpListener::bind("[::1]:0").expect("a listener");
+        let url = format!("http://{}/", silent.local_addr().expect("its address"));
+        let source = Source::Http { url, field: None };
+        let trouble = ask(&source, false, Duration::from_millis(300)).expect_err("silence");
+        assert!(matches!(trouble, Trouble::TimedOut(_)), "{trouble}");
+    }
+
+    #[test]
+    fn the_system_tells_load_and_connections() {
+        assert!(number(&Source::LoadAverage).is_ok_and(|load| load.is_some()));
+        assert!(number(&Source::Connections).is_ok_and(|count| count.is_some()));
+    }
+}

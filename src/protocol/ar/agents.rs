@@ -55,8 +55,8 @@ impl Ar {
                     self.actions.push_back(Action::Send(request));
                 }
             }
-            Outcome::Update { agent, sequence, lifetime } => {
-                self.send_home_update(now, anycast, agent, sequence, lifetime);
+            Outcome::Update { agent, sequence, lifetime, offering } => {
+                self.send_home_update(now, (anycast, agent), sequence, lifetime, offering);
             }
             Outcome::Bound { agent, sequence, lifetime, first, advanced } => {
                 let end = match self.config.reverse_tunnel_end {
@@ -143,17 +143,16 @@ impl Ar {
     pub(super) fn send_home_update(
         &mut self,
         now: Instant,
-        anycast: Ipv6Addr,
-        agent: Ipv6Addr,
+        (anycast, agent): (Ipv6Addr, Ipv6Addr),
         sequence: u16,
         lifetime: Lifetime,
+        offering: bool,
     ) {
         self.counters.count("binding-update.sent");
         let lifetime = self.within_prefix(now, anycast, lifetime);
         let homeward = self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement);
         let care_of = if homeward { anycast } else { self.config.care_of };
-        let advanced = self.services.get(&anycast).filter(|service| service.config.advanced);
-        let offer = advanced.map(Service::offer);
+        let offer = self.services.get(&anycast).filter(|_| offering).map(Service::offer);
         let random = self.random.as_mut();
         let identity = self
             .membership

@@ -33,8 +33,8 @@ impl Ar {
         match outcome {
             // Both are the home agent's alone.
             Outcome::Nothing | Outcome::Discover { .. } | Outcome::Home { .. } => {}
-            Outcome::Update { sequence, lifetime, .. } => {
-                self.send_home_update(now, anycast, agent, sequence, lifetime);
+            Outcome::Update { sequence, lifetime, offering, .. } => {
+                self.send_home_update(now, key, sequence, lifetime, offering);
             }
             Outcome::Bound { sequence, lifetime, first, advanced, .. } => {
                 let before = registration.bound_care_of.replace(care_of);

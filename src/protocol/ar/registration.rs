@@ -44,6 +44,8 @@ pub enum Outcome {
         agent: Ipv6Addr,
         sequence: u16,
         lifetime: Lifetime,
+        /// With Binding Identifier and offer.
+        offering: bool,
     },
     /// The agent accepted; `first` when there was no binding with this agent before.
     Bound {
@@ -160,6 +162,8 @@ pub struct Registration {
     advanced: bool,
     /// What the agent granted when it last answered.
     extensions: Option<Extensions>,
+    /// The agent refuses Binding Identifiers (RFC 5648), so none is sent until somebody orders a registration.
+    refuses_identifiers: bool,
     /// Whether that was the advanced model, as last told.
     told_advanced: Option<bool>,
     /// Something has changed since the last Binding Update that the agent is to hear of.
@@ -193,6 +197,7 @@ impl Registration {
             held: false,
             advanced: false,
             extensions: None,
+            refuses_identifiers: false,
             told_advanced: None,
             unsaid: false,
         }
@@ -301,6 +306,7 @@ impl Registration {
         self.homeward = false;
         self.at_home = false;
         self.held = false;
+        self.refuses_identifiers = false;
         self.tries = 0;
         self.immediate_retries = 0;
         if self.agent.is_none() {
@@ -409,6 +415,11 @@ impl Registration {
             } else {
                 "the agent had no binding of ours"
             });
+        }
+        if refuses_identifiers(answer.status) && self.advanced && !self.refuses_identifiers {
+            self.refuses_identifiers = true;
+            self.interval = self.first_interval();
+            return self.send_update(now, pace);
         }
         if !answer.status.is_accepted() || answer.lifetime == Lifetime::ZERO {
             return self.refused(now, answer.status);
@@ -592,7 +603,8 @@ impl Registration {
         self.next = Some(now + self.interval);
         let leaving = self.state == State::Deregistering;
         let lifetime = if leaving { Lifetime::ZERO } else { self.config.lifetime };
-        Outcome::Update { agent, sequence: self.sequence, lifetime }
+        let offering = self.advanced && !self.refuses_identifiers;
+        Outcome::Update { agent, sequence: self.sequence, lifetime, offering }
     }
 
     /// Status 135 (thesis 5.1): at once with the stored number plus two. A responder that leaves does not insist:
@@ -708,6 +720,17 @@ impl Registration {
         self.leaving = false;
         Outcome::Ended { agent: self.agent, reason }
     }
+}
+
+/// True when a status of RFC 5648 is about the Binding Identifier, so that the Binding Update may pass without it.
+fn refuses_identifiers(status: Status) -> bool {
+    matches!(
+        status,
+        Status::MCOA_MALFORMED
+            | Status::MCOA_NON_MCOA_BINDING_EXISTS
+            | Status::MCOA_PROHIBITED
+            | Status::MCOA_BULK_PROHIBITED
+    )
 }
 
 /// True when a status tells the responder to try another agent (RFC 3775 11.7.3).
