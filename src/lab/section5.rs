@@ -108,7 +108,7 @@ fn with_route_optimization(stage: &mut Stage<'_>) -> Result<(), Error> {
 /// Runs section 5 of the thesis on this machine.
 ///
 /// # Errors
-/// As [`run::run`].
+/// As the run of any lab.
 pub fn section5(options: &LabOptions) -> Result<Outcome, Error> {
     let lab = Lab {
         title: "Section 5 of the thesis on real packets",

@@ -90,7 +90,7 @@ impl Stopped {
 }
 
 impl Source {
-    /// True when a question takes no time, or [`Stop::stop`] ends it.
+    /// True when a question takes no time, or `Stop::stop` ends it.
     pub fn stops_promptly(&self) -> bool {
         !matches!(self, Self::Http { .. })
     }
