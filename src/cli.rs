@@ -154,6 +154,9 @@ enum Command {
     Show {
         #[arg(value_enum)]
         what: What,
+        /// rules: what the kernel holds against what the node believes; exit code 1 when they differ
+        #[arg(long)]
+        kernel: bool,
         /// One JSON value instead of a table
         #[arg(long)]
         json: bool,
@@ -493,10 +496,22 @@ fn start_log(verbose: u8) {
 
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Show { what, json, target } => {
-            let (name, request) = what.request();
+        Command::Show { what, kernel, json, target } => {
+            let (name, request) = match (what, kernel) {
+                (What::Rules, true) => ("kernel rules", Request::ShowKernelRules),
+                (_, true) => return Err(Failure::new(USAGE, "--kernel is for show rules")),
+                _ => what.request(),
+            };
             let answer = Connection::open(target.control.as_deref())?.ask(&request)?;
-            print(&if json { answer.to_string() + "\n" } else { show::text(name, &answer) })
+            print(&if json { answer.to_string() + "\n" } else { show::text(name, &answer) })?;
+            let differs = |row: &Value| row.get("kernel").is_some_and(|state| state != "same");
+            let rows = answer.get("rules").filter(|_| kernel).and_then(Value::as_array);
+            let differ = rows.is_some_and(|rows| rows.iter().any(differs));
+            if differ {
+                Err(Failure::new(NEGATIVE, "the kernel does not hold what the node believes"))
+            } else {
+                Ok(())
+            }
         }
         Command::Watch { json, target } => {
             let mut connection = Connection::open(target.control.as_deref())?;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, a C++ compiler (libFuzzer),
-# libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, radvd,
+# clang for the kernel's programs, libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, radvd,
 # python3 with scapy).
 # Run by tests/section5.sh and tests/all.sh; does nothing when everything is there.
 set -eu
@@ -26,10 +26,13 @@ want iperf3 iperf3
 want ethtool ethtool
 want radvd radvd
 want setpriv util-linux
+want clang-14 clang-14
+want llvm-strip-14 llvm-14
 want python3 python3
 has_scapy() { python3 -c 'import scapy.all' >/dev/null 2>&1; }
 has_scapy || packages="$packages python3-scapy"
 [ -e /usr/include/pcap/pcap.h ] || packages="$packages libpcap-dev"
+[ -e /usr/include/bpf/bpf_helpers.h ] || packages="$packages libbpf-dev"
 
 # The project needs Rust 1.88; Debian carries a current compiler under another name.
 rust_is_new_enough() {

@@ -29,6 +29,7 @@ pub enum Request {
     ShowBindings,
     ShowUpdates,
     ShowRules,
+    ShowKernelRules,
     ShowStats,
     ShowTimers,
     ShowConfig,

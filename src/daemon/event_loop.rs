@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 
 use super::config::{ArSettings, CaptureSettings, HaaSettings, RoleSettings, Settings};
 use super::control::{Control, ControlDirectory, Request, Respond};
+use super::data_path::DataPath;
 use super::event_log::EventLog;
 use super::node::{Node, NodeCommand};
 use super::polling::{Polling, Purpose, Reading};
 use super::start::{
     Own, ask_applications, at_home, prepare, resolve_in_time, take_in_for_initiator, take_in_for_responder,
 };
-use crate::forwarding::user::{Direction, Fate, Forwarder};
+use crate::forwarding::user::{Direction, Fate};
 use crate::platform::{
     self, Host, Intake, InterfaceAddress, Options, ROUTE_PROTOCOL, Received, signals::Signals,
 };
@@ -40,6 +41,8 @@ pub enum Error {
     Control { path: String, source: std::io::Error },
     #[error("{0}")]
     Address(String),
+    #[error("--forwarding ebpf is not possible: {0}")]
+    FastPath(crate::forwarding::ebpf::Refusal),
     #[error("the event loop failed: {0}")]
     Loop(std::io::Error),
     #[error("the interface {0} is gone")]
@@ -79,6 +82,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
     }
     let control = Control::listen(&settings.control).map_err(unusable)?;
     let polling = ask_applications(&settings).map_err(Error::Loop)?;
+    let data_path = DataPath::start(settings.forwarding, role, &mut host)?;
     tracing::info!(
         role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
         control = %settings.control.display(), "node started"
@@ -88,7 +92,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         host,
         node,
         own,
-        forwarder: Forwarder::new(),
+        data_path,
         control,
         polling,
         log: EventLog::default(),
@@ -101,9 +105,10 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         delivery_failures: 0,
     };
     let result = daemon.run(signals);
-    let Daemon { host, control, polling, .. } = daemon;
+    let Daemon { host, control, polling, data_path, .. } = daemon;
     drop(polling);
     drop(control);
+    drop(data_path);
     let closed = host.close();
     result?;
     closed?;
@@ -116,7 +121,7 @@ struct Daemon<'a> {
     host: Host,
     node: Node,
     own: Own,
-    forwarder: Forwarder,
+    data_path: DataPath,
     control: Control,
     polling: Polling,
     log: EventLog,
@@ -162,6 +167,8 @@ impl Daemon<'_> {
                 self.addresses_changed()?;
             }
             let now = self.now();
+            self.data_path.look(now, &mut self.host, &mut self.seen);
+            self.tell_role(now);
             if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.node.handle_timeout(now);
             }
@@ -172,8 +179,12 @@ impl Daemon<'_> {
 
     /// Sleeps until something is to be done.
     fn wait(&self, signals: &Signals) -> Result<(), Error> {
-        let deadline =
-            self.node.poll_timeout().map(|(at, _)| at).into_iter().chain(self.log.poll_timeout()).min();
+        let deadlines = [
+            self.node.poll_timeout().map(|(at, _)| at),
+            self.log.poll_timeout(),
+            self.data_path.poll_timeout(),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             Some(at) => {
@@ -184,7 +195,7 @@ impl Daemon<'_> {
             }
         };
         let waking = [signals.poll_fd(), signals.check_fd(), self.polling.poll_fd()];
-        let descriptors = self.host.poll_fds().into_iter().chain(waking);
+        let descriptors = self.host.poll_fds().into_iter().chain(waking).chain(self.data_path.poll_fd());
         let mut fds: Vec<_> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         fds.extend(self.control.poll_fds());
         match poll(&mut fds, timeout) {
@@ -229,8 +240,8 @@ impl Daemon<'_> {
         let now = self.now();
         for Received { mut packet, intake } in received.drain(..) {
             let fate = match intake {
-                Intake::Own => self.forwarder.forward(now, Direction::Outbound, &mut packet, &mut self.seen),
-                Intake::Steal => self.forwarder.forward(now, Direction::Inbound, &mut packet, &mut self.seen),
+                Intake::Own => self.data_path.forward(now, Direction::Outbound, &mut packet, &mut self.seen),
+                Intake::Steal => self.data_path.forward(now, Direction::Inbound, &mut packet, &mut self.seen),
                 Intake::Tap => Fate::Role,
             };
             match fate {
@@ -274,25 +285,27 @@ impl Daemon<'_> {
             Action::Send(packet) => self.sending.push(PacketBuffer::new(&packet)),
             Action::Deliver(packet) => self.delivering.push(PacketBuffer::new(&packet)),
             Action::InstallRule(rule) => {
-                self.forwarder.install(rule);
+                self.data_path.install(rule, &mut self.host);
                 if let Rule::RoutingHeaderOut { anycast, own, .. } = rule {
                     self.host.redirect(anycast, own)?;
                 }
             }
             Action::RemoveRule(key) => {
-                if self.forwarder.remove(&key).is_some() && key.kind == RuleKind::RoutingHeaderOut {
+                if self.data_path.remove(&key, &mut self.host).is_some()
+                    && key.kind == RuleKind::RoutingHeaderOut
+                {
                     self.unredirect(key)?;
                 }
             }
             Action::InstallGroup(group) => {
                 let now = self.now();
-                self.forwarder.install_group(now, group, &mut self.seen);
+                self.data_path.install_group(now, group, &mut self.seen);
                 self.tell_role(now);
             }
-            Action::RemoveGroup(anycast) => self.forwarder.remove_group(&anycast),
+            Action::RemoveGroup(anycast) => self.data_path.remove_group(&anycast),
             Action::SendToGroup(packet) => {
                 let mut packet = PacketBuffer::new(&packet);
-                if self.forwarder.send_to_group(self.now(), &mut packet) == Fate::Send {
+                if self.data_path.send_to_group(self.now(), &mut packet) == Fate::Send {
                     self.sending.push(packet);
                 }
             }
@@ -315,7 +328,7 @@ impl Daemon<'_> {
 
     /// The address stays redirected while another own address has a binding for it.
     fn unredirect(&mut self, gone: RuleKey) -> Result<(), platform::Error> {
-        let other = self.forwarder.rules().into_iter().find_map(|installed| match installed.rule {
+        let other = self.data_path.rules().into_iter().find_map(|installed| match installed.rule {
             Rule::RoutingHeaderOut { anycast, own, .. } if anycast == gone.anycast => Some(own),
             _ => None,
         });
@@ -360,7 +373,7 @@ impl Daemon<'_> {
             Ok(mtu) => mtu,
             Err(error) => return tracing::debug!(%error, "no path MTU"),
         };
-        let Some(error) = self.forwarder.too_big(packet, mtu, &from) else { return };
+        let Some(error) = self.data_path.too_big(packet, mtu, &from) else { return };
         // An agent's inner sender is elsewhere and is reached by forwarding; a responder's or initiator's is this
         // host. Handing the error to the own stack serves both.
         let mut packets = vec![PacketBuffer::new(&error)];
@@ -501,7 +514,8 @@ impl Daemon<'_> {
             Request::Watch => return Respond::Watch,
             Request::ShowBindings => self.node.bindings(now),
             Request::ShowUpdates => self.node.updates(now),
-            Request::ShowRules => Ok(json!(self.forwarder.rules())),
+            Request::ShowRules => Ok(json!(self.data_path.rules())),
+            Request::ShowKernelRules => self.data_path.in_kernel(),
             Request::ShowStats => Ok(self.stats()),
             Request::ShowTimers => Ok(self.timers(now)),
             Request::ShowConfig => Ok(self.config()),
@@ -537,7 +551,7 @@ impl Daemon<'_> {
         let protocol: serde_json::Map<_, _> =
             self.node.counters().iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
         let mut dropped: serde_json::Map<_, _> =
-            self.forwarder.drops().iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+            self.data_path.drops().iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         dropped.insert("unsendable".to_owned(), json!(self.send_failures));
         dropped.insert("undeliverable-batches".to_owned(), json!(self.delivery_failures));
         dropped.insert("malformed-frames".to_owned(), json!(self.host.malformed()));
@@ -566,7 +580,7 @@ impl Daemon<'_> {
             "running": {
                 "device": self.host.tunnel_name(),
                 "addresses": addresses,
-                "forwarding": "user",
+                "forwarding": self.data_path.name(),
                 "watchers": self.control.watchers(),
                 "pid": std::process::id(),
                 "version": env!("CARGO_PKG_VERSION"),

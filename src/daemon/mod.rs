@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod control;
+mod data_path;
 mod event_log;
 mod event_loop;
 pub mod node;

@@ -9,6 +9,7 @@ pub fn text(what: &str, value: &Value) -> String {
         "bindings" => bindings(value),
         "updates" => updates(value),
         "rules" => rules(value),
+        "kernel rules" => kernel_rules(value),
         "timers" => timers(value),
         "stats" => stats(value),
         "config" => config(value),
@@ -120,6 +121,26 @@ fn rules(value: &Value) -> String {
         ]
     });
     table(&["rule", "anycast", "between", "packets", "octets"], rows.collect(), "no rules")
+}
+
+fn kernel_rules(value: &Value) -> String {
+    let rows = list(value.get("rules").unwrap_or(&Value::Null)).iter().map(|row| {
+        let way = row.get("next_hop").filter(|way| !way.is_null());
+        let way = way.map(|way| {
+            format!("{} dev {} mtu {}", word(way, "neighbour"), word(way, "device"), word(way, "mtu"))
+        });
+        vec![
+            word(row, "kernel"),
+            word(row, "rule"),
+            word(row, "anycast"),
+            format!("{}, {}", word(row, "near"), word(row, "far")),
+            way.unwrap_or_default(),
+            word(row, "packets"),
+            word(row, "octets"),
+        ]
+    });
+    let columns = ["kernel", "rule", "anycast", "between", "way", "packets", "octets"];
+    table(&columns, rows.collect(), "no rules")
 }
 
 fn timers(value: &Value) -> String {

@@ -3,5 +3,6 @@
 //! comes back as a value. Called by `daemon`.
 
 pub mod affinity;
+pub mod ebpf;
 pub mod groups;
 pub mod user;

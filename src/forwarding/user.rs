@@ -25,7 +25,7 @@ use crate::wire::rewrite::{insert_home_address, insert_routing2, strip_home_addr
 use crate::wire::tunnel::{decapsulate, encapsulate};
 
 /// A rule's use is told at most this often.
-const IN_USE_INTERVAL: Duration = Duration::from_secs(5);
+pub const IN_USE_INTERVAL: Duration = Duration::from_secs(5);
 /// A peer seen through the tunnel is told at most this often.
 const PEER_INTERVAL: Duration = Duration::from_millis(500);
 /// Peers seen through the tunnel that are remembered, to keep repetitions from the role.

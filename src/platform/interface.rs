@@ -19,6 +19,20 @@ pub struct Interface {
     pub mtu: u32,
     /// Its Ethernet address, when it has one.
     pub link_address: Option<[u8; 6]>,
+    /// No driver of a network adapter is behind it: frames may come from this very host, with checksums that are
+    /// filled in by whoever receives them.
+    pub is_software: bool,
+}
+
+/// The way to an address, as the operating system's routing has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The number of the interface.
+    pub device: u32,
+    /// The neighbour on it: a router, or the address itself.
+    pub neighbour: Ipv6Addr,
+    /// The longest packet in octets that the path is known to take.
+    pub mtu: u32,
 }
 
 /// One IPv6 address of an interface.

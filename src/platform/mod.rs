@@ -20,7 +20,7 @@ mod linux;
 
 pub use error::Error;
 pub use intake::{Intake, Options, Received, SendReport, Steal};
-pub use interface::{Interface, InterfaceAddress, ROUTE_PROTOCOL};
+pub use interface::{Interface, InterfaceAddress, NextHop, ROUTE_PROTOCOL};
 #[cfg(target_os = "linux")]
 pub use linux::{Host, die_with_parent, established_connections, netns};
 pub use load::load_average;

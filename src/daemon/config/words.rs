@@ -66,6 +66,8 @@ pub enum Forwarding {
     Auto,
     /// User space, which works everywhere.
     User,
+    /// The kernel, by eBPF, or nobody.
+    Ebpf,
 }
 
 impl fmt::Display for Forwarding {
@@ -73,6 +75,7 @@ impl fmt::Display for Forwarding {
         f.write_str(match self {
             Forwarding::Auto => "auto",
             Forwarding::User => "user",
+            Forwarding::Ebpf => "ebpf",
         })
     }
 }

@@ -18,10 +18,21 @@ use std::{
 
 /// Longest program the kernel takes.
 const LONGEST_PROGRAM: usize = 4096;
-/// Runs before every other ingress chain an operator is likely to have.
+/// Runs before every other chain of its hook that an operator is likely to have, and before the kernel reassembles
+/// fragments (-400), which are told by their own header.
 const CHAIN_PRIORITY: i32 = -500;
 const IPV6_HEADER: usize = 40;
 const ICMPV6: u8 = 58;
+
+/// Where the kernel drops what is stolen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DropAt {
+    /// At the ingress of the device, as early as can be.
+    #[default]
+    Ingress,
+    /// After the device's traffic control, which may have taken packets of these classes for itself.
+    Prerouting,
+}
 
 impl Selection {
     /// The program for a packet socket whose frames begin with `link_header` octets of link-layer header.
@@ -53,7 +64,7 @@ impl Selection {
     }
 
     /// The nftables input that replaces our whole table in one transaction.
-    fn ruleset(&self, table: &str, interface: &str) -> String {
+    fn ruleset(&self, table: &str, interface: &str, place: DropAt) -> String {
         let mut text = removal(table);
         if self.stolen.is_empty() {
             return text;
@@ -68,26 +79,34 @@ impl Selection {
         // Sorted, so that a listing reads the same from run to run.
         by_destination.sort_unstable();
         by_both.sort_unstable();
+        let (family, hook, from) = match place {
+            DropAt::Ingress => ("netdev", format!("ingress device \"{interface}\""), String::new()),
+            DropAt::Prerouting => ("ip6", "prerouting".to_owned(), format!("iifname \"{interface}\" ")),
+        };
         let mut rules = String::new();
         // Writing to a String cannot fail.
         if !by_destination.is_empty() {
-            let _ = writeln!(rules, "    ip6 nexthdr . ip6 daddr {{ {} }} drop", by_destination.join(", "));
+            let _ =
+                writeln!(rules, "    {from}ip6 nexthdr . ip6 daddr {{ {} }} drop", by_destination.join(", "));
         }
         if !by_both.is_empty() {
-            let _ =
-                writeln!(rules, "    ip6 nexthdr . ip6 saddr . ip6 daddr {{ {} }} drop", by_both.join(", "));
+            let _ = writeln!(
+                rules,
+                "    {from}ip6 nexthdr . ip6 saddr . ip6 daddr {{ {} }} drop",
+                by_both.join(", ")
+            );
         }
         let _ = writeln!(
             text,
-            "table netdev {table} {{\n  chain ingress {{\n    type filter hook ingress device \"{interface}\" \
-             priority {CHAIN_PRIORITY}; policy accept;\n{rules}  }}\n}}"
+            "table {family} {table} {{\n  chain stolen {{\n    type filter hook {hook} priority {CHAIN_PRIORITY}; \
+             policy accept;\n{rules}  }}\n}}"
         );
         text
     }
 
     /// Makes the kernel drop exactly the stolen classes on `interface`.
-    pub fn install_table(&self, table: &str, interface: &str) -> Result<(), Error> {
-        run_nft(&self.ruleset(table, interface))
+    pub fn install_table(&self, table: &str, interface: &str, place: DropAt) -> Result<(), Error> {
+        run_nft(&self.ruleset(table, interface, place))
     }
 }
 
@@ -104,7 +123,9 @@ pub fn remove_table(table: &str) -> Result<(), Error> {
 
 /// nftables input that removes a table whether it exists or not.
 fn removal(table: &str) -> String {
-    format!("add table netdev {table}\ndelete table netdev {table}\n")
+    ["netdev", "ip6"]
+        .map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n"))
+        .concat()
 }
 
 /// Has `nft` carry out `input` as one transaction.

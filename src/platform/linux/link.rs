@@ -25,6 +25,7 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// The packet socket of one interface.
 pub struct LinkIntake {
     socket: Socket,
+    index: u32,
     link_header: usize,
     slots: Vec<Vec<u8>>,
     overflow: Vec<Vec<u8>>,
@@ -41,8 +42,14 @@ impl LinkIntake {
         let fd = socket.as_fd();
         sys::set_option(fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
         sys::set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
-        sys::bind_to_interface(fd, index)?;
-        Ok(Self { socket, link_header, slots: Vec::new(), overflow: Vec::new() })
+        sys::bind_to_interface(fd, index, libc::ETH_P_ALL)?;
+        Ok(Self { socket, index, link_header, slots: Vec::new(), overflow: Vec::new() })
+    }
+
+    /// Receives only what the device's traffic control lets through, or everything on the link again.
+    pub fn stand_behind_classifiers(&mut self, behind: bool) -> io::Result<()> {
+        let protocol = if behind { libc::ETH_P_IPV6 } else { libc::ETH_P_ALL };
+        sys::bind_to_interface(self.socket.as_fd(), self.index, protocol)
     }
 
     /// Receives what `filter` lets through from now on.

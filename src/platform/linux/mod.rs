@@ -4,6 +4,7 @@
 
 mod application;
 mod changes;
+mod fast_path;
 mod filter;
 mod link;
 mod netlink;
@@ -25,8 +26,9 @@ use super::{
 use crate::wire::{PacketBuffer, ipv6::next_header};
 pub use application::{die_with_parent, established_connections};
 use changes::{Changes, Undo, parameter};
+use filter::DropAt;
 use link::LinkIntake;
-use netlink::{Events, Link, Netlink, Route, RouteKind, Rule};
+use netlink::{Events, Link, Netlink, Route, RouteEvents, RouteKind, Rule};
 use netlink_packet_route::link::LinkLayerType;
 use sender::{MARK, Sender};
 use std::{
@@ -69,10 +71,13 @@ pub struct Host {
     tunnel: Tunnel,
     sender: Sender,
     events: Events,
+    // There while a fast path wants to know.
+    route_events: Option<RouteEvents>,
     groups: Groups,
     // Held as long as anything of this node is in the system.
     _claim: UnixDatagram,
     filter: Selection,
+    drop_at: DropAt,
     pool: Pool,
     owned: BTreeSet<Ipv6Addr>,
     /// The addresses owned by a route only, with its protocol number.
@@ -115,8 +120,7 @@ impl Host {
             claim => claim.trying(|| "take the node's name".to_owned())?,
         };
         let mut changes = Changes::open(&options.journal, netlink)?;
-        let mtu = interface.mtu.saturating_sub(TUNNEL_OVERHEAD).max(LEAST_MTU);
-        let tunnel = Tunnel::create(&mut changes.kernel, mtu)?;
+        let tunnel = Tunnel::create(&mut changes.kernel, tunnel_mtu(interface.mtu))?;
         let room = usize::try_from(interface.mtu).unwrap_or(0) + BUFFER_SLACK;
         Ok(Self {
             interface,
@@ -126,9 +130,11 @@ impl Host {
             tunnel,
             sender,
             events,
+            route_events: None,
             groups,
             _claim: claim,
             filter: Selection::default(),
+            drop_at: DropAt::Ingress,
             pool: Pool::new(room),
             owned: BTreeSet::new(),
             routed: BTreeMap::new(),
@@ -450,10 +456,11 @@ impl Host {
         if wanted.steals_nothing() {
             self.changes.undo(&undo)?;
         } else if self.changes.in_force(&undo) {
-            wanted.install_table(&table, &self.interface.name)?;
+            wanted.install_table(&table, &self.interface.name, self.drop_at)?;
         } else {
             // nft works in transactions: when it refuses, there is no table to remove.
-            self.changes.make(undo, |_| wanted.install_table(&table, &self.interface.name))?;
+            let place = self.drop_at;
+            self.changes.make(undo, |_| wanted.install_table(&table, &self.interface.name, place))?;
         }
         // The drop is in force before the copies flow: a packet is lost rather than judged by the kernel.
         self.set_filter(wanted)
@@ -477,9 +484,11 @@ impl Host {
         Ok(())
     }
 
-    /// Descriptors to wait for; when one is readable, call [`Host::receive`] and [`Host::take_changes`].
+    /// Descriptors to wait for; when one is readable, call [`Host::receive`], [`Host::take_changes`] and
+    /// [`Host::take_route_changes`].
     pub fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.tunnel.as_fd(), self.link.as_fd(), self.events.as_fd()]
+        let fds = [self.tunnel.as_fd(), self.link.as_fd(), self.events.as_fd()];
+        fds.into_iter().chain(self.route_events.as_ref().map(RouteEvents::as_fd)).collect()
     }
 
     /// Takes one batch from every intake without blocking, and returns how many packets came; 0 means
@@ -603,6 +612,11 @@ fn fnv(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193))
 }
 
+/// The MTU of a tunnel device over a link with this MTU, in octets.
+fn tunnel_mtu(link: u32) -> u32 {
+    link.saturating_sub(TUNNEL_OVERHEAD).max(LEAST_MTU)
+}
+
 /// Checks that a node can live on a link; also tells the length of its link-layer header in octets.
 fn usable(link: &Link) -> Result<(Interface, usize), Error> {
     let unusable = |why| Err(Error::UnusableInterface { name: link.name.clone(), why });
@@ -619,6 +633,7 @@ fn usable(link: &Link) -> Result<(Interface, usize), Error> {
         name: link.name.clone(),
         mtu: link.mtu,
         link_address: link.address.as_slice().try_into().ok().filter(|_| link_header == 14),
+        is_software: link.is_software,
     };
     Ok((interface, link_header))
 }

@@ -9,7 +9,7 @@ use netlink_packet_core::{
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
     rule::{RuleAction, RuleAttribute, RuleMessage},
@@ -25,6 +25,13 @@ use std::{
 /// Multicast groups of rtnetlink that tell of links and of IPv6 addresses (`RTNLGRP_*` as masks).
 const EVENT_GROUPS: u32 = 1 | 1 << (libc::RTNLGRP_IPV6_IFADDR - 1);
 
+/// Multicast groups that tell of everything a next hop depends on.
+const ROUTE_GROUPS: u32 = 1
+    | 1 << (libc::RTNLGRP_NEIGH - 1)
+    | 1 << (libc::RTNLGRP_IPV6_IFADDR - 1)
+    | 1 << (libc::RTNLGRP_IPV6_ROUTE - 1)
+    | 1 << (libc::RTNLGRP_IPV6_RULE - 1);
+
 /// One interface as the kernel lists it.
 #[derive(Debug)]
 pub struct Link {
@@ -33,6 +40,8 @@ pub struct Link {
     pub mtu: u32,
     pub kind: LinkLayerType,
     pub address: Vec<u8>,
+    /// It is of a kind that software makes, not an adapter's.
+    pub is_software: bool,
 }
 
 /// A policy rule: traffic that matches is looked up in `table`.
@@ -131,12 +140,16 @@ impl Netlink {
                 mtu: 0,
                 kind: message.header.link_layer_type,
                 address: Vec::new(),
+                is_software: false,
             };
             for attribute in message.attributes {
                 match attribute {
                     LinkAttribute::IfName(name) => link.name = name,
                     LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                     LinkAttribute::Address(address) => link.address = address,
+                    LinkAttribute::LinkInfo(infos) => {
+                        link.is_software = infos.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
+                    }
                     _ => {}
                 }
             }
@@ -221,6 +234,35 @@ impl Netlink {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The interface and the neighbour that packets with this mark to `destination` go by; `None` when there is no
+    /// route or it leads nowhere.
+    pub fn next_hop(&mut self, destination: Ipv6Addr, mark: u32) -> io::Result<Option<(u32, Ipv6Addr)>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        message.header.destination_prefix_length = 128;
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(destination)));
+        message.attributes.push(RouteAttribute::Mark(mark));
+        let answers = match self.request(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
+                return Ok(None);
+            }
+            answers => answers?,
+        };
+        let way = answers.into_iter().find_map(|answer| {
+            let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
+            let (mut device, mut neighbour) = (None, destination);
+            for attribute in &route.attributes {
+                match attribute {
+                    RouteAttribute::Oif(index) => device = Some(*index),
+                    RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => neighbour = *gateway,
+                    _ => {}
+                }
+            }
+            device.filter(|_| route.header.kind == RouteType::Unicast).map(|device| (device, neighbour))
+        });
+        Ok(way)
     }
 
     /// Adds a route; it must not exist.
@@ -345,6 +387,40 @@ fn proxied_message(index: u32, address: Ipv6Addr) -> NeighbourMessage {
     message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)));
     message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)));
     message
+}
+
+/// Tells when a route, a policy rule, an address, a link or a neighbour changes.
+pub struct RouteEvents(Socket);
+
+impl RouteEvents {
+    /// Subscribes.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, ROUTE_GROUPS))?;
+        socket.set_non_blocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// Readable when [`RouteEvents::take`] has something to read.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is owned by the socket, which outlives the borrow of self.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+
+    /// Reads everything there is and says whether there was anything; what it was does not matter.
+    pub fn take(&mut self) -> bool {
+        let mut changed = false;
+        loop {
+            match self.0.recv_from_full() {
+                Ok(_) => changed = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return changed,
+                // The kernel lost messages because we were slow.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
+        }
+    }
 }
 
 /// Tells when the addresses or the state of one interface change.

@@ -87,12 +87,13 @@ pub fn claim(name: &str) -> io::Result<UnixDatagram> {
     UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
 
-/// Binds a packet socket to every protocol on one interface: from now on it receives.
-pub fn bind_to_interface(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+/// Binds a packet socket to a protocol (`ETH_P_*`) on one interface: from now on it receives. Sockets of all protocols
+/// see a frame before traffic control does, those of one protocol after it.
+pub fn bind_to_interface(fd: BorrowedFd<'_>, index: u32, protocol: libc::c_int) -> io::Result<()> {
     // SAFETY: all-zero is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
     address.sll_family = libc::AF_PACKET as libc::sa_family_t;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_protocol = (protocol as u16).to_be();
     address.sll_ifindex = index.cast_signed();
     // SAFETY: the pointer and the length describe one sockaddr_ll that lives during the call.
     let result = unsafe {

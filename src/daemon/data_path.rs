@@ -1,0 +1,230 @@
+//! The rules and who carries them out: user space always, and the kernel's programs in front of it where there are any
+//! (design section 3: one action vocabulary, two executors). Whatever the kernel refuses, now or later, user space does
+//! alone. Called by the event loop.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::config::{Forwarding, Role};
+use crate::forwarding::ebpf::{Device, FastPath, NextHop, Programs, Refusal, Station};
+use crate::forwarding::user::{Direction, Fate, Forwarder, IN_USE_INTERVAL, Installed};
+use crate::platform::{Host, Interface};
+use crate::protocol::action::{Observation, Rule, RuleKey};
+use crate::protocol::clock::Instant;
+use crate::protocol::select::Group;
+use crate::wire::PacketBuffer;
+
+/// How often the kernel's counters are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the ways of the rules are asked for although nothing has told of a change: nobody tells when the kernel
+/// learns a path MTU.
+const WAYS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a rule had carried in the kernel when it was last looked at, and when the role was told that it is in use.
+#[derive(Clone, Copy, Default)]
+struct Noted {
+    packets: u64,
+    told: Option<Instant>,
+}
+
+/// Both executors of one node.
+pub(super) struct DataPath {
+    user: Forwarder,
+    fast: Option<FastPath>,
+    noted: BTreeMap<RuleKey, Noted>,
+    looked: Instant,
+    ways_asked: Instant,
+}
+
+/// This host's way to an address; none where it cannot tell.
+fn way(host: &Host) -> impl Fn(Ipv6Addr) -> Option<NextHop> + '_ {
+    |destination| {
+        let found = host.next_hop(destination).unwrap_or_else(|error| {
+            tracing::debug!(%error, "no way for the fast path");
+            None
+        })?;
+        Some(NextHop { device: found.device, neighbour: found.neighbour, mtu: found.mtu })
+    }
+}
+
+fn device(interface: &Interface) -> Device {
+    let Interface { index, name, mtu, link_address, is_software } = interface.clone();
+    Device { index, name, mtu, link_address, is_software }
+}
+
+impl DataPath {
+    /// Loads the kernel's programs where they are wanted and possible.
+    ///
+    /// # Errors
+    /// The kernel's refusal when nothing else will do; what the host says.
+    pub(super) fn start(
+        wanted: Forwarding,
+        role: Role,
+        host: &mut Host,
+    ) -> Result<Self, super::event_loop::Error> {
+        let mut path = Self {
+            user: Forwarder::new(),
+            fast: None,
+            noted: BTreeMap::new(),
+            looked: Instant::START,
+            ways_asked: Instant::START,
+        };
+        if wanted == Forwarding::User {
+            return Ok(path);
+        }
+        let programs = match role {
+            Role::Haa | Role::Maa => Programs::Agent,
+            Role::Ar => Programs::Responder,
+            Role::Ai => Programs::Initiator,
+        };
+        let station = Station { programs, link: device(host.interface()), tunnel: device(&host.tunnel()) };
+        match FastPath::start(&station) {
+            Ok(fast) => {
+                host.stand_behind_classifiers(true)?;
+                tracing::info!(by = fast.by(), "the kernel forwards");
+                path.fast = Some(fast);
+            }
+            Err(refusal) if wanted == Forwarding::Ebpf => return Err(refusal.into()),
+            // Built so, it is no surprise.
+            Err(why) if cfg!(not(mga_ebpf)) => tracing::info!(%why, "user space forwards"),
+            Err(why) => tracing::warn!(%why, "user space forwards"),
+        }
+        Ok(path)
+    }
+
+    /// Who carries packets: "user", or "ebpf" with the place of the programs.
+    pub(super) fn name(&self) -> &'static str {
+        match self.fast.as_ref().map(FastPath::by) {
+            None => "user",
+            Some("xdp") => "ebpf (xdp)",
+            Some(_) => "ebpf (tc)",
+        }
+    }
+
+    /// Puts a rule in force.
+    pub(super) fn install(&mut self, rule: Rule, host: &mut Host) {
+        self.user.install(rule);
+        let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.install(&rule, way(host)));
+        self.or_fall_back(result, host);
+    }
+
+    /// Takes the rule with this key out of force and returns it.
+    pub(super) fn remove(&mut self, key: &RuleKey, host: &mut Host) -> Option<Rule> {
+        let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.remove(key));
+        self.or_fall_back(result, host);
+        self.noted.remove(key);
+        self.user.remove(key)
+    }
+
+    /// See [`Forwarder::install_group`].
+    pub(super) fn install_group(&mut self, now: Instant, group: Group, seen: &mut Vec<Observation>) {
+        self.user.install_group(now, group, seen);
+    }
+
+    /// See [`Forwarder::remove_group`].
+    pub(super) fn remove_group(&mut self, anycast: &Ipv6Addr) {
+        self.user.remove_group(anycast);
+    }
+
+    /// See [`Forwarder::send_to_group`].
+    pub(super) fn send_to_group(&mut self, now: Instant, packet: &mut PacketBuffer) -> Fate {
+        self.user.send_to_group(now, packet)
+    }
+
+    /// Decides and rewrites one packet that the kernel did not take.
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &mut PacketBuffer,
+        seen: &mut Vec<Observation>,
+    ) -> Fate {
+        self.user.forward(now, direction, packet, seen)
+    }
+
+    /// See [`Forwarder::too_big`].
+    pub(super) fn too_big(&self, packet: &PacketBuffer, mtu: u32, from: &Ipv6Addr) -> Option<Vec<u8>> {
+        self.user.too_big(packet, mtu, from)
+    }
+
+    /// See [`Forwarder::drops`].
+    pub(super) fn drops(&self) -> Vec<(&'static str, u64)> {
+        self.user.drops()
+    }
+
+    /// The rules in force, ordered by key, with what both executors have carried by them.
+    pub(super) fn rules(&self) -> Vec<Installed> {
+        let mut rules = self.user.rules();
+        let carried: BTreeMap<_, _> = self.fast.iter().flat_map(|fast| fast.carried()).collect();
+        for installed in &mut rules {
+            if let Some(carried) = carried.get(&installed.rule.key()) {
+                installed.packets += carried.packets;
+                installed.octets += carried.octets;
+            }
+        }
+        rules
+    }
+
+    /// What the kernel holds against what this program believes.
+    ///
+    /// # Errors
+    /// When the kernel holds nothing of this node's.
+    pub(super) fn in_kernel(&self) -> Result<Value, String> {
+        let nothing = || "user space forwards: the kernel holds no rules".to_owned();
+        self.fast.as_ref().map(FastPath::in_kernel).ok_or_else(nothing)
+    }
+
+    /// To be waited for beside the host's own.
+    pub(super) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fast.as_ref().and_then(FastPath::poll_fd)
+    }
+
+    /// When [`DataPath::look`] must be called next.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.fast.as_ref().map(|_| self.looked + LOOK_INTERVAL)
+    }
+
+    /// Collects what the kernel's programs have seen, and has them ask for next hops anew when routes changed.
+    pub(super) fn look(&mut self, now: Instant, host: &mut Host, seen: &mut Vec<Observation>) {
+        let Some(fast) = &mut self.fast else { return };
+        fast.take_peers(seen);
+        if now.saturating_since(self.looked) >= LOOK_INTERVAL {
+            self.looked = now;
+            for (key, carried) in fast.carried() {
+                let noted = self.noted.entry(key).or_default();
+                let used = std::mem::replace(&mut noted.packets, carried.packets) != carried.packets;
+                if used && noted.told.is_none_or(|told| now.saturating_since(told) >= IN_USE_INTERVAL) {
+                    noted.told = Some(now);
+                    seen.push(Observation::InUse(key));
+                }
+            }
+        }
+        let changed = host.take_route_changes();
+        if changed || now.saturating_since(self.ways_asked) >= WAYS_INTERVAL {
+            self.ways_asked = now;
+            let result = fast.forget_next_hops(way(host));
+            self.or_fall_back(result, host);
+        }
+    }
+
+    /// A kernel that does not do what it is told is not asked again.
+    fn or_fall_back(&mut self, result: Result<(), Refusal>, host: &mut Host) {
+        let Err(why) = result else { return };
+        tracing::warn!(%why, "the kernel no longer forwards; user space does");
+        self.fast = None;
+        self.noted.clear();
+        if let Err(error) = host.stand_behind_classifiers(false) {
+            tracing::error!(%error, "packets are not taken in");
+        }
+    }
+}
+
+impl From<Refusal> for super::event_loop::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::FastPath(refusal)
+    }
+}

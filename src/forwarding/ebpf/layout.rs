@@ -1,0 +1,169 @@
+//! The layouts of `programs/rules.h`, octet by octet: what this program and the kernel's programs tell each other.
+//! Addresses are in network order, numbers in the machine's, as the C compiler puts them. Called by `loader` and, to
+//! read back what the kernel holds, by `show rules --kernel`.
+
+use std::net::Ipv6Addr;
+
+use super::{Carried, NextHop};
+use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
+
+/// `struct rule_key`.
+pub type Key = [u8; 40];
+/// `struct rule`.
+pub type Value = [u8; 64];
+/// `struct counter`.
+pub type Counter = [u8; 16];
+/// `struct settings`.
+pub type Settings = [u8; 24];
+/// `struct peer`.
+pub const PEER_LENGTH: usize = 32;
+
+/// The numbers of `enum kind`.
+const KINDS: [(RuleKind, u32); 9] = [
+    (RuleKind::TunnelToResponder, 0),
+    (RuleKind::TunnelFromResponder, 1),
+    (RuleKind::ReverseTunnelOut, 2),
+    (RuleKind::ReverseTunnelIn, 3),
+    (RuleKind::HomeAddressOut, 4),
+    (RuleKind::HomeAddressIn, 5),
+    (RuleKind::RoutingHeaderOut, 6),
+    (RuleKind::RoutingHeaderIn, 7),
+    (RuleKind::MidwayTunnelIn, 8),
+];
+
+/// A rule as the kernel's programs see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// This node's end of the tunnel, or the address it speaks from.
+    pub near: Ipv6Addr,
+    /// The other end; unspecified where it does not matter.
+    pub far: Ipv6Addr,
+    /// At responders and initiators, the way there.
+    pub next_hop: Option<NextHop>,
+    /// Place of the rule's counters and next hops.
+    pub slot: u32,
+}
+
+impl Entry {
+    /// This node's end and the other one.
+    pub fn ends(rule: &Rule) -> (Ipv6Addr, Ipv6Addr) {
+        match *rule {
+            Rule::TunnelToResponder { agent, care_of, .. }
+            | Rule::TunnelFromResponder { agent, care_of, .. } => (agent, care_of),
+            Rule::ReverseTunnelOut { care_of, agent, .. } | Rule::ReverseTunnelIn { care_of, agent, .. } => {
+                (care_of, agent)
+            }
+            Rule::HomeAddressOut { initiator, care_of, .. } => (care_of, initiator),
+            Rule::HomeAddressIn { own, care_of, .. } | Rule::RoutingHeaderOut { own, care_of, .. } => {
+                (own, care_of)
+            }
+            Rule::RoutingHeaderIn { care_of, .. } => (care_of, Ipv6Addr::UNSPECIFIED),
+            Rule::MidwayTunnelIn { care_of, agent, .. } => (care_of, agent),
+        }
+    }
+
+    /// As it lies in the map.
+    pub fn encode(&self) -> Value {
+        let mut octets = [0; 64];
+        octets[..16].copy_from_slice(&self.near.octets());
+        octets[16..32].copy_from_slice(&self.far.octets());
+        if let Some(NextHop { device, neighbour, mtu }) = self.next_hop {
+            octets[32..48].copy_from_slice(&neighbour.octets());
+            octets[48..52].copy_from_slice(&device.to_ne_bytes());
+            octets[52..56].copy_from_slice(&mtu.to_ne_bytes());
+        }
+        octets[56..60].copy_from_slice(&self.slot.to_ne_bytes());
+        octets
+    }
+
+    /// Reads what lies in the map.
+    pub fn decode(octets: &Value) -> Self {
+        let device = number(octets, 48);
+        let next_hop = (device != 0).then(|| NextHop {
+            device,
+            neighbour: address(octets, 32),
+            mtu: number(octets, 52),
+        });
+        Self { near: address(octets, 0), far: address(octets, 16), next_hop, slot: number(octets, 56) }
+    }
+}
+
+/// The key of a rule in the map; `None` for a kind that the programs do not know, which stays user space's.
+pub fn encode_key(key: &RuleKey) -> Option<Key> {
+    let (_, kind) = KINDS.iter().find(|(kind, _)| *kind == key.kind)?;
+    let mut octets = [0; 40];
+    octets[..16].copy_from_slice(&key.anycast.octets());
+    octets[16..32].copy_from_slice(&key.peer.octets());
+    octets[32..36].copy_from_slice(&kind.to_ne_bytes());
+    Some(octets)
+}
+
+/// Reads a key of the map.
+pub fn decode_key(octets: &Key) -> Option<RuleKey> {
+    let number = number(octets, 32);
+    let (kind, _) = KINDS.iter().find(|(_, known)| *known == number)?;
+    Some(RuleKey::between(*kind, address(octets, 0), address(octets, 16)))
+}
+
+/// Reads what one processor counted.
+pub fn decode_counter(octets: &Counter) -> Carried {
+    Carried { packets: long(octets, 0), octets: long(octets, 8) }
+}
+
+/// What the programs of a node share.
+pub fn encode_settings(
+    generation: u32,
+    tunnel_device: u32,
+    tunnel_mtu: u32,
+    link_address: Option<[u8; 6]>,
+) -> Settings {
+    let mut octets = [0; 24];
+    octets[..4].copy_from_slice(&generation.to_ne_bytes());
+    octets[4..8].copy_from_slice(&tunnel_device.to_ne_bytes());
+    octets[8..12].copy_from_slice(&tunnel_mtu.to_ne_bytes());
+    octets[16..22].copy_from_slice(&link_address.unwrap_or_default());
+    octets
+}
+
+/// Reads what the responder's programs saw.
+pub fn decode_peer(octets: &[u8]) -> Option<Observation> {
+    let octets: &[u8; PEER_LENGTH] = octets.try_into().ok()?;
+    Some(Observation::TunnelledPeer { anycast: address(octets, 0), peer: address(octets, 16) })
+}
+
+fn address<const N: usize>(octets: &[u8; N], at: usize) -> Ipv6Addr {
+    let mut value = [0; 16];
+    value.copy_from_slice(&octets[at..at + 16]);
+    value.into()
+}
+
+fn number<const N: usize>(octets: &[u8; N], at: usize) -> u32 {
+    let mut value = [0; 4];
+    value.copy_from_slice(&octets[at..at + 4]);
+    u32::from_ne_bytes(value)
+}
+
+fn long<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
+    let mut value = [0; 8];
+    value.copy_from_slice(&octets[at..at + 8]);
+    u64::from_ne_bytes(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_entries_come_back_as_they_went() {
+        let (here, there) = (Ipv6Addr::LOCALHOST, Ipv6Addr::new(0x2001, 0xdb8, 0, 4, 0, 0, 0, 2));
+        for (kind, _) in KINDS {
+            let key = RuleKey::between(kind, there, here);
+            assert_eq!(decode_key(&encode_key(&key).expect("a known kind")), Some(key));
+        }
+        let next_hop = NextHop { device: 7, neighbour: here, mtu: 1500 };
+        for next_hop in [None, Some(next_hop)] {
+            let entry = Entry { near: here, far: there, next_hop, slot: 65_535 };
+            assert_eq!(Entry::decode(&entry.encode()), entry);
+        }
+    }
+}

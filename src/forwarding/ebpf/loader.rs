@@ -1,0 +1,302 @@
+//! Loads the programs of a role into the kernel, attaches them, and keeps their maps in step with the rules (RFC 3775
+//! 8-11, thesis 4.2.1). Everything the kernel may refuse is a [`Refusal`], never a failure of the node: user space then
+//! does it all. Called by `daemon`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+use serde_json::{Value, json};
+
+use super::layout::{self, Counter, Entry, Key, Settings};
+use super::{Carried, NextHop, Programs, Refusal, Station};
+use crate::protocol::action::{Observation, Rule, RuleKey};
+
+/// As `RULES` in `programs/rules.h`.
+const RULES: u32 = 65_536;
+/// Octets of an Ethernet header.
+const ETHERNET_HEADER: u32 = 14;
+
+/// An object for the kernel, at an address as even as its reader wants it.
+macro_rules! object {
+    ($name:literal) => {
+        aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, ".o"))
+    };
+}
+
+/// The programs at work. They are taken from the kernel when this is dropped.
+pub struct FastPath {
+    // Holds programs and links.
+    _ebpf: Ebpf,
+    by: &'static str,
+    station: Station,
+    generation: u32,
+    rules: HashMap<MapData, Key, layout::Value>,
+    counters: PerCpuArray<MapData, Counter>,
+    settings: Array<MapData, Settings>,
+    seen: Option<RingBuf<MapData>>,
+    installed: BTreeMap<RuleKey, Entry>,
+    slots: Vec<u32>,
+}
+
+/// Says what failed, with every reason behind it.
+fn refusing<E: std::error::Error>(what: &str) -> impl Fn(E) -> Refusal {
+    move |error| {
+        let mut said = format!("{what}: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            // A verifier's log is for those who write programs, not for operators.
+            said += &format!(": {}", error.to_string().lines().next().unwrap_or_default());
+            cause = error.source();
+        }
+        Refusal(said)
+    }
+}
+
+fn map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, Refusal>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| Refusal(format!("the program has no map {name}")))?;
+    T::try_from(map).map_err(refusing("open a map"))
+}
+
+impl FastPath {
+    /// Loads and attaches the programs; no rule is in force yet.
+    ///
+    /// # Errors
+    /// What the kernel refused; nothing is left behind then.
+    pub fn start(station: &Station) -> Result<Self, Refusal> {
+        let object: &[u8] = match station.programs {
+            Programs::Agent => object!("agent"),
+            Programs::Responder => object!("responder"),
+            Programs::Initiator => object!("initiator"),
+        };
+        let header = |address: Option<[u8; 6]>| if address.is_some() { ETHERNET_HEADER } else { 0 };
+        let (link_header, tunnel_header) =
+            (header(station.link.link_address), header(station.tunnel.link_address));
+        let mut ebpf = EbpfLoader::new()
+            .override_global("link_header", &link_header, true)
+            .override_global("tunnel_header", &tunnel_header, station.programs != Programs::Agent)
+            .load(object)
+            .map_err(refusing("load the programs"))?;
+        let by = attach(&mut ebpf, station)?;
+        let seen = match station.programs {
+            Programs::Responder => Some(map(&mut ebpf, "seen")?),
+            Programs::Agent | Programs::Initiator => None,
+        };
+        let mut fast = Self {
+            rules: map(&mut ebpf, "rules")?,
+            counters: map(&mut ebpf, "counters")?,
+            settings: map(&mut ebpf, "settings")?,
+            seen,
+            by,
+            station: station.clone(),
+            generation: 0,
+            installed: BTreeMap::new(),
+            slots: (0..RULES).rev().collect(),
+            _ebpf: ebpf,
+        };
+        fast.renew_generation()?;
+        Ok(fast)
+    }
+
+    /// Where the programs are attached: "xdp" or "tc".
+    pub fn by(&self) -> &'static str {
+        self.by
+    }
+
+    /// Puts `rule` in force in the kernel; its counters go on when it replaces one. `way` tells this host's next hop to
+    /// an address. A rule the programs do not know stays user space's.
+    ///
+    /// # Errors
+    /// What the kernel refused; the rule is not in force in the kernel then.
+    pub fn install(&mut self, rule: &Rule, way: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
+        let key = rule.key();
+        let Some(octets) = layout::encode_key(&key) else { return Ok(()) };
+        let (near, far) = Entry::ends(rule);
+        let slot = match self.installed.get(&key) {
+            Some(entry) => entry.slot,
+            None => self.slots.pop().ok_or_else(|| Refusal(format!("more than {RULES} rules")))?,
+        };
+        let next_hop = if leaves(&key) { way(far) } else { None };
+        let entry = Entry { near, far, next_hop, slot };
+        let new = self.installed.insert(key, entry).is_none();
+        let result = if new { self.reset_counter(slot) } else { Ok(()) }.and_then(|()| {
+            self.rules.insert(octets, entry.encode(), 0).map_err(refusing("install a rule"))?;
+            // An agent keeps next hops by slot.
+            if self.station.programs == Programs::Agent { self.renew_generation() } else { Ok(()) }
+        });
+        if result.is_err() {
+            self.remove(&key)?;
+        }
+        result
+    }
+
+    /// Takes the rule with this key out of force in the kernel.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn remove(&mut self, key: &RuleKey) -> Result<(), Refusal> {
+        let (Some(octets), Some(entry)) = (layout::encode_key(key), self.installed.remove(key)) else {
+            return Ok(());
+        };
+        self.slots.push(entry.slot);
+        match self.rules.remove(&octets) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(refusing("remove a rule")(error)),
+        }
+    }
+
+    /// Routes or neighbours may have changed: whatever is known of next hops is asked anew.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn forget_next_hops(&mut self, way: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
+        if self.station.programs == Programs::Agent {
+            return self.renew_generation();
+        }
+        for (key, entry) in self.installed.iter_mut().filter(|(key, _)| leaves(key)) {
+            let next_hop = way(entry.far);
+            if entry.next_hop != next_hop
+                && let Some(octets) = layout::encode_key(key)
+            {
+                entry.next_hop = next_hop;
+                self.rules.insert(octets, entry.encode(), 0).map_err(refusing("change a rule"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What every rule has carried in the kernel.
+    pub fn carried(&self) -> Vec<(RuleKey, Carried)> {
+        self.installed.iter().map(|(key, entry)| (*key, self.carried_by(entry.slot))).collect()
+    }
+
+    fn carried_by(&self, slot: u32) -> Carried {
+        let Ok(counters) = self.counters.get(&slot, 0) else { return Carried::default() };
+        counters.iter().map(layout::decode_counter).fold(Carried::default(), |sum, one| Carried {
+            packets: sum.packets + one.packets,
+            octets: sum.octets + one.octets,
+        })
+    }
+
+    /// Readable when [`FastPath::take_peers`] has something to tell.
+    pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        let seen = self.seen.as_ref()?;
+        // SAFETY: the ring buffer owns the descriptor and outlives the borrow of self.
+        Some(unsafe { BorrowedFd::borrow_raw(seen.as_raw_fd()) })
+    }
+
+    /// Adds the peers that were seen through the tunnel to `seen`.
+    pub fn take_peers(&mut self, seen: &mut Vec<Observation>) {
+        let Some(buffer) = &mut self.seen else { return };
+        while let Some(item) = buffer.next() {
+            seen.extend(layout::decode_peer(&item));
+        }
+    }
+
+    /// What the kernel holds against what this program believes, ordered by key: a row for every rule of either, whose
+    /// `kernel` is "same", "other", "missing" (only believed) or "unknown" (only held).
+    pub fn in_kernel(&self) -> Value {
+        let held: BTreeMap<RuleKey, Entry> = self
+            .rules
+            .iter()
+            .filter_map(Result::ok)
+            .filter_map(|(key, value)| Some((layout::decode_key(&key)?, Entry::decode(&value))))
+            .collect();
+        let keys: BTreeSet<_> = held.keys().chain(self.installed.keys()).collect();
+        let rows = keys.into_iter().filter_map(|key| {
+            let (held, believed) = (held.get(key), self.installed.get(key));
+            let state = match (held, believed) {
+                (Some(held), Some(believed)) if held == believed => "same",
+                (Some(_), Some(_)) => "other",
+                (None, _) => "missing",
+                (_, None) => "unknown",
+            };
+            let entry = held.or(believed)?;
+            let Carried { packets, octets } = self.carried_by(entry.slot);
+            let next_hop = entry.next_hop.map(|NextHop { device, neighbour, mtu }| {
+                json!({ "device": device, "neighbour": neighbour, "mtu": mtu })
+            });
+            Some(json!({
+                "kernel": state, "rule": key.kind, "anycast": key.anycast, "near": entry.near, "far": entry.far,
+                "next_hop": next_hop, "packets": packets, "octets": octets,
+            }))
+        });
+        json!({ "by": self.by, "rules": rows.collect::<Vec<_>>() })
+    }
+
+    fn reset_counter(&mut self, slot: u32) -> Result<(), Refusal> {
+        let processors =
+            aya::util::nr_cpus().map_err(|(_, error)| refusing("count the processors")(error))?;
+        let zeros = PerCpuValues::try_from(vec![Counter::default(); processors])
+            .map_err(refusing("reset a counter"))?;
+        self.counters.set(slot, zeros, 0).map_err(refusing("reset a counter"))
+    }
+
+    /// Makes every next hop that an agent's programs keep stale.
+    fn renew_generation(&mut self) -> Result<(), Refusal> {
+        self.generation = self.generation.wrapping_add(1);
+        let Station { link, tunnel, .. } = &self.station;
+        let settings = layout::encode_settings(self.generation, tunnel.index, tunnel.mtu, link.link_address);
+        self.settings.set(0, settings, 0).map_err(refusing("tell the programs their settings"))
+    }
+}
+
+/// True for the rules whose packets a responder or an initiator sends into the network.
+fn leaves(key: &RuleKey) -> bool {
+    use crate::protocol::action::RuleKind::{HomeAddressOut, ReverseTunnelOut, RoutingHeaderOut};
+    matches!(key.kind, ReverseTunnelOut | HomeAddressOut | RoutingHeaderOut)
+}
+
+/// Attaches the programs where their role needs them, and says by what.
+fn attach(ebpf: &mut Ebpf, station: &Station) -> Result<&'static str, Refusal> {
+    let (link, tunnel) = (station.link.name.as_str(), station.tunnel.name.as_str());
+    match station.programs {
+        Programs::Agent => {
+            classify(ebpf, "agent_tc", link, TcAttachType::Ingress)?;
+            Ok(if !station.link.is_software && attach_xdp(ebpf, station).is_ok() { "xdp" } else { "tc" })
+        }
+        Programs::Responder => {
+            classify(ebpf, "responder_in", link, TcAttachType::Ingress)?;
+            classify(ebpf, "responder_out", tunnel, TcAttachType::Egress)?;
+            Ok("tc")
+        }
+        Programs::Initiator => {
+            classify(ebpf, "initiator_in", link, TcAttachType::Ingress)?;
+            classify(ebpf, "initiator_out", tunnel, TcAttachType::Egress)?;
+            Ok("tc")
+        }
+    }
+}
+
+fn classify(ebpf: &mut Ebpf, name: &str, interface: &str, hook: TcAttachType) -> Result<(), Refusal> {
+    let program: &mut SchedClassifier = program(ebpf, name)?;
+    program.load().map_err(refusing("have the kernel accept the programs"))?;
+    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+        // Older kernels attach to a queueing discipline, which may be there already.
+        let _ = tc::qdisc_add_clsact(interface);
+    }
+    program.attach(interface, hook).map_err(refusing("attach to tc"))?;
+    Ok(())
+}
+
+fn attach_xdp(ebpf: &mut Ebpf, station: &Station) -> Result<(), Refusal> {
+    let program: &mut Xdp = program(ebpf, "agent_xdp")?;
+    program.load().map_err(refusing("have the kernel accept the programs"))?;
+    program.attach(&station.link.name, XdpMode::Driver).map_err(refusing("attach to XDP"))?;
+    Ok(())
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, Refusal>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program>,
+{
+    let missing = || Refusal(format!("there is no program {name}"));
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}

@@ -1,0 +1,76 @@
+//! The fast path: the rules carried out in the Linux kernel by eBPF programs (`programs/`), which only ever take a packet
+//! that they rewrite as `user` would, and leave every other one to it untouched (design section 3). This file is what
+//! both builds share, with the feature `ebpf` on Linux and without it. Called by `daemon`.
+
+#[cfg(mga_ebpf)]
+mod layout;
+#[cfg(mga_ebpf)]
+mod loader;
+#[cfg(not(mga_ebpf))]
+mod stub;
+
+use std::net::Ipv6Addr;
+
+#[cfg(mga_ebpf)]
+pub use loader::FastPath;
+#[cfg(not(mga_ebpf))]
+pub use stub::FastPath;
+
+/// Whose rewrites a node needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programs {
+    /// Tunnels to and from responders (haa, maa).
+    Agent,
+    /// Reverse tunnel, home address option out, type 2 routing header in (ar).
+    Responder,
+    /// Type 2 routing header out, home address option in (ai).
+    Initiator,
+}
+
+/// An interface, as the programs must know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub index: u32,
+    pub name: String,
+    /// Octets.
+    pub mtu: u32,
+    /// Its Ethernet address; frames without one have no link-layer header.
+    pub link_address: Option<[u8; 6]>,
+    /// No adapter is behind it, so that frames may come with unfinished checksums, which XDP would lose.
+    pub is_software: bool,
+}
+
+/// Where the programs are put to work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Station {
+    pub programs: Programs,
+    /// The link the node lives on.
+    pub link: Device,
+    /// The tunnel device of user space: what comes out of the network for this host is handed on as if it came from
+    /// there, and what this host says from or to an anycast address goes in there.
+    pub tunnel: Device,
+}
+
+/// The way to an address, as this host's routing has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The number of the interface.
+    pub device: u32,
+    /// The neighbour on it: a router, or the address itself.
+    pub neighbour: Ipv6Addr,
+    /// The longest packet in octets that the path is known to take.
+    pub mtu: u32,
+}
+
+/// What rules have carried in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    pub packets: u64,
+    /// Octets of the packets before the rewrite.
+    pub octets: u64,
+}
+
+/// Why there is no fast path; the node works without it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(String);

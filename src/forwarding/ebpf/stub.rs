@@ -1,0 +1,73 @@
+//! The fast path of a build without it: it can be asked for and always refuses, so that nobody who calls it needs to
+//! know how the program was built. The same signatures as `loader`; the design asks for it. Called by `daemon`.
+
+use std::convert::Infallible;
+use std::net::Ipv6Addr;
+use std::os::fd::BorrowedFd;
+
+use serde_json::Value;
+
+use super::{Carried, NextHop, Refusal, Station};
+use crate::protocol::action::{Observation, Rule, RuleKey};
+
+/// Never made.
+pub struct FastPath(Infallible);
+
+impl FastPath {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn start(_: &Station) -> Result<Self, Refusal> {
+        Err(Refusal("this program was built without the feature ebpf, or not for Linux".to_owned()))
+    }
+
+    /// See `loader`.
+    pub fn by(&self) -> &'static str {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    ///
+    /// # Errors
+    /// See `loader`.
+    pub fn install(&mut self, _: &Rule, _: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    ///
+    /// # Errors
+    /// See `loader`.
+    pub fn remove(&mut self, _: &RuleKey) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    ///
+    /// # Errors
+    /// See `loader`.
+    pub fn forget_next_hops(&mut self, _: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn carried(&self) -> Vec<(RuleKey, Carried)> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn take_peers(&mut self, _: &mut Vec<Observation>) {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn in_kernel(&self) -> Value {
+        match self.0 {}
+    }
+}
