@@ -10,9 +10,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv6Net;
 use serde_json::Value;
 
-use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
+use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, MemberEntry, Model, Role};
 use mga_node::daemon::control::{ClientError, Connection, Request};
-use mga_node::daemon::{self, show};
+use mga_node::daemon::{self, keys, show};
 #[cfg(lab)]
 use mga_node::lab::{LabOptions, section5};
 use mga_node::pcap::allow::Allowed;
@@ -71,6 +71,15 @@ struct RunArguments {
     /// haa, maa, ar: how Binding Updates are authenticated; must be said
     #[arg(long, value_enum)]
     authentication: Option<Authentication>,
+    /// ar: the name under which the agents know this responder, as user@realm
+    #[arg(long, value_name = "IDENTIFIER")]
+    identifier: Option<String>,
+    /// ar: the number of its key
+    #[arg(long, value_name = "N")]
+    spi: Option<u32>,
+    /// ar: the file with its key, 32 hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Control socket; default /run/mga-node/ROLE-INTERFACE.sock
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
@@ -245,7 +254,12 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Check a configuration file
+    /// Change who is a member of a running agent, until its next start
+    Member {
+        #[command(subcommand)]
+        change: MemberChange,
+    },
+    /// Check a configuration file and the key files it names
     Check { file: PathBuf },
     /// Replay the thesis's experiments on this machine
     #[cfg(lab)]
@@ -277,6 +291,74 @@ enum Scenario {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum MemberChange {
+    /// Let somebody be a member
+    Add {
+        #[command(flatten)]
+        member: MemberArguments,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Refuse a member's messages and end its bindings, but keep it
+    Disable {
+        #[command(flatten)]
+        named: Named,
+    },
+    /// Take a member's messages again
+    Enable {
+        #[command(flatten)]
+        named: Named,
+    },
+    /// Forget a member, and end its bindings
+    Remove {
+        #[command(flatten)]
+        named: Named,
+    },
+}
+
+#[derive(Args)]
+struct Named {
+    /// Who, as user@realm
+    #[arg(value_name = "IDENTIFIER")]
+    identifier: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args)]
+struct MemberArguments {
+    /// Who, as user@realm
+    #[arg(value_name = "IDENTIFIER")]
+    identifier: String,
+    /// The number of the key, 256 or more
+    #[arg(long, value_name = "N")]
+    spi: u32,
+    /// A file on the agent's host with 32 hexadecimal digits that only its owner can read
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// An anycast address it may serve; repeatable; default: all that the agent serves
+    #[arg(long, value_name = "ADDR")]
+    anycast: Vec<Ipv6Addr>,
+    /// What it says of its weight counts no more than this
+    #[arg(long, value_name = "N")]
+    max_weight: Option<u16>,
+    /// What it says of its metric counts no less than this, in thousandths
+    #[arg(long, value_name = "N")]
+    min_metric: Option<u32>,
+}
+
+impl MemberArguments {
+    /// The request; the agent's working directory is another one than ours.
+    fn request(self) -> Result<Request, Failure> {
+        let Self { identifier, spi, key_file, anycast, max_weight, min_metric } = self;
+        let key_file = std::path::absolute(key_file).map_err(|error| Failure::new(USAGE, error))?;
+        let member =
+            MemberEntry { identifier, spi, key_file, anycast, max_weight, min_metric, enabled: true };
+        Ok(Request::AddMember { member })
+    }
 }
 
 #[derive(Args)]
@@ -446,6 +528,9 @@ impl RunArguments {
             lifetime: self.lifetime,
             initial_sequence: self.initial_sequence,
             authentication: self.authentication,
+            identifier: self.identifier,
+            spi: self.spi,
+            key_file: self.key_file,
             control: self.control,
             forwarding: self.forwarding,
             home_prefix: self.home_prefix,
@@ -534,12 +619,25 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         }
         Command::Weight { weight, anycast, target } => order(&target, &Request::Weight { anycast, weight }),
         Command::Flush { peer, target } => order(&target, &Request::FlushPeers { peer }),
+        Command::Member { change } => match change {
+            MemberChange::Add { member, target } => order(&target, &member.request()?),
+            MemberChange::Disable { named: Named { identifier, target } } => {
+                order(&target, &Request::DisableMember { identifier })
+            }
+            MemberChange::Enable { named: Named { identifier, target } } => {
+                order(&target, &Request::EnableMember { identifier })
+            }
+            MemberChange::Remove { named: Named { identifier, target } } => {
+                order(&target, &Request::RemoveMember { identifier })
+            }
+        },
         Command::Decode(arguments) => decode(&arguments),
         Command::PcapDiff(arguments) => pcap_diff(&arguments),
         Command::Check { file } => {
             // A file that cannot be used is the negative answer of a check.
             let checked = Given::read(&file).and_then(Given::settle);
             let settings = checked.map_err(|error| Failure::new(NEGATIVE, error))?;
+            keys::check(&settings).map_err(|error| Failure::new(NEGATIVE, error))?;
             print(&format!("{}: a good configuration for role {}\n", file.display(), settings.role.role()))
         }
         #[cfg(lab)]

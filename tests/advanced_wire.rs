@@ -32,7 +32,7 @@ fn vectors() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 }
 
 fn credentials() -> Credentials {
-    let key = Key::new(Zeroizing::new(std::array::from_fn(|at| at as u8)));
+    let key = Key::new(Box::new(Zeroizing::new(std::array::from_fn(|at| at as u8))));
     Credentials { identifier: "ar1@example.net".to_owned(), spi: 256, key }
 }
 
@@ -90,7 +90,7 @@ fn proofs_of_another_implementation_hold_and_are_made_again() {
         let good = credentials();
         assert!(good.are_named_by(&claim) && holds(packet.payload(), &CARE_OF, &ANYCAST, &good), "{name}");
 
-        let key = Key::new(Zeroizing::new([0; Key::OCTETS]));
+        let key = Key::new(Box::new(Zeroizing::new([0; Key::OCTETS])));
         assert!(!holds(packet.payload(), &CARE_OF, &ANYCAST, &Credentials { key, ..credentials() }));
         assert!(!holds(packet.payload(), &ANYCAST, &ANYCAST, &good), "the care-of address is covered");
         assert!(!holds(packet.payload(), &CARE_OF, &CARE_OF, &good), "the anycast address is covered");

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::config::RUN_DIRECTORY;
+use super::config::{MemberEntry, RUN_DIRECTORY};
 
 /// A client that lets more than this many octets pile up is cut off.
 const MAX_BACKLOG: usize = 1 << 20;
@@ -62,6 +62,19 @@ pub enum Request {
     Weight {
         anycast: Option<Ipv6Addr>,
         weight: u16,
+    },
+    /// The key is in a file on the node's host, and never in a request.
+    AddMember {
+        member: MemberEntry,
+    },
+    DisableMember {
+        identifier: String,
+    },
+    EnableMember {
+        identifier: String,
+    },
+    RemoveMember {
+        identifier: String,
     },
 }
 

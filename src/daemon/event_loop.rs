@@ -10,10 +10,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
-use super::config::{ArSettings, CaptureSettings, HaaSettings, RoleSettings, Settings};
+use super::config::{ArSettings, CaptureSettings, HaaSettings, MemberEntry, RoleSettings, Settings};
 use super::control::{Control, ControlDirectory, Request, Respond};
 use super::data_path::DataPath;
 use super::event_log::EventLog;
+use super::keys::{self, KeyError};
 use super::node::{Node, NodeCommand};
 use super::polling::{Polling, Purpose, Reading};
 use super::start::{
@@ -25,6 +26,7 @@ use crate::platform::{
 };
 use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::ar::ArCommand;
+use crate::protocol::auth::members::MemberChange;
 use crate::protocol::clock::Instant;
 use crate::protocol::report::Report;
 use crate::wire::PacketBuffer;
@@ -43,6 +45,8 @@ pub enum Error {
     Address(String),
     #[error("--forwarding ebpf is not possible: {0}")]
     FastPath(crate::forwarding::ebpf::Refusal),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("the event loop failed: {0}")]
     Loop(std::io::Error),
     #[error("the interface {0} is gone")]
@@ -522,6 +526,12 @@ impl Daemon<'_> {
             Request::Register { anycast } => self.command(now, NodeCommand::Register(anycast)),
             Request::Deregister { anycast } => self.command(now, NodeCommand::Deregister(anycast)),
             Request::Move { care_of } => self.move_by_order(care_of),
+            Request::AddMember { member } => self.add_member(now, &member),
+            Request::DisableMember { identifier } => {
+                self.change_member(now, MemberChange::Disable(identifier))
+            }
+            Request::EnableMember { identifier } => self.change_member(now, MemberChange::Enable(identifier)),
+            Request::RemoveMember { identifier } => self.change_member(now, MemberChange::Remove(identifier)),
             Request::FlushPeers { peer } => self.command(now, NodeCommand::FlushPeers(peer)),
             Request::Drain { anycast, deadline } => {
                 let within = deadline.map(Duration::from_secs);
@@ -545,6 +555,16 @@ impl Daemon<'_> {
 
     fn command(&mut self, now: Instant, command: NodeCommand) -> Result<Value, String> {
         self.node.handle_command(now, command).map(|()| json!({ "done": true }))
+    }
+
+    fn add_member(&mut self, now: Instant, entry: &MemberEntry) -> Result<Value, String> {
+        entry.check().map_err(|error| error.to_string())?;
+        let member = keys::member(entry).map_err(|error| error.to_string())?;
+        self.change_member(now, MemberChange::Add(member))
+    }
+
+    fn change_member(&mut self, now: Instant, change: MemberChange) -> Result<Value, String> {
+        self.node.change_member(now, change).map(|()| json!({ "done": true }))
     }
 
     fn stats(&self) -> Value {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::protocol::action::{Action, Observation};
 use crate::protocol::ai::{Ai, AiCommand};
 use crate::protocol::ar::{Ar, ArCommand};
+use crate::protocol::auth::members::MemberChange;
 use crate::protocol::clock::Instant;
 use crate::protocol::counters::Counters;
 use crate::protocol::haa::{BindingView, Haa, HaaCommand};
@@ -116,6 +117,17 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Carries an operator's change of a member out.
+    ///
+    /// # Errors
+    /// A sentence for the operator when this role has no members, or the identifier is known already, or is not known.
+    pub fn change_member(&mut self, now: Instant, change: MemberChange) -> Result<(), String> {
+        match self {
+            Node::Haa(node) => node.change_member(now, change).map_err(|error| error.to_string()),
+            Node::Ar(_) | Node::Ai(_) => Err("only an agent (role haa or maa) has members".to_owned()),
+        }
     }
 
     fn served(node: &Ar, now: Instant, anycast: Option<Ipv6Addr>) -> Result<(), String> {

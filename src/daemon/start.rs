@@ -4,26 +4,31 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::Ipv6Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::config::{
-    ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, ServiceSettings, Settings,
+    ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, IdentitySettings, MembersSettings,
+    RoleSettings, ServiceSettings, Settings,
 };
 use super::event_loop::Error;
+use super::keys;
 use super::node::Node;
 use super::polling::{Polling, Purpose};
 use crate::platform::{self, Host, InterfaceAddress, Steal, signals::Signals};
 use crate::protocol::ai::{Ai, AiConfig, AiPolicy};
 use crate::protocol::ar::{AnycastConfig, Ar, ArConfig, ArPolicy, ServiceConfig};
+use crate::protocol::auth::members::Members;
+use crate::protocol::auth::membership::MembershipConfig;
+use crate::protocol::auth::time_of_day::TimeOfDay;
 use crate::protocol::clock::Instant;
 use crate::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
 use crate::protocol::maa;
 use crate::protocol::prefix_discovery::AdvertisementWindow;
 use crate::protocol::random::Random;
-use crate::wire::mobility::Lifetime;
+use crate::wire::mobility::{Lifetime, Timestamp};
 
 /// So long a starting node waits for an address whose duplicate address detection is not finished.
 const ADDRESS_WAIT: Duration = Duration::from_secs(4);
@@ -152,6 +157,7 @@ pub(super) fn prepare(
     match &settings.role {
         RoleSettings::Haa(settings) => {
             let agent = settings.agent.ok_or_else(unresolved)?;
+            let members = settings.members.as_ref().map(members).transpose()?;
             if matches!(settings.capture, CaptureSettings::HomeLink(_)) && interface.link_address.is_none() {
                 let message = format!("{} has no link-layer address; an agent needs one", interface.name);
                 return Err(Error::Address(message));
@@ -186,10 +192,15 @@ pub(super) fn prepare(
                     maa::agent(config)
                 }
             };
+            let haa = match members {
+                Some(members) => haa.with_members(members),
+                None => haa,
+            };
             Ok((Node::Haa(Box::new(haa)), Own::Fixed(agent)))
         }
         RoleSettings::Ar(settings) => {
             let care_of = settings.care_of.ok_or_else(unresolved)?;
+            let membership = settings.identity.as_ref().map(membership).transpose()?;
             for entry in &settings.anycast {
                 host.assign(entry.address)?;
             }
@@ -224,7 +235,8 @@ pub(super) fn prepare(
                 (*anycast, ServiceConfig { home: link_address, ..service.config.clone() })
             };
             let services = settings.services.iter().map(service).collect();
-            let ar = Ar::serving(config, services, now, Box::new(SystemRandom)).with_policy(policy);
+            let random = Box::new(SystemRandom);
+            let ar = Ar::with_keys(config, services, membership, now, random).with_policy(policy);
             Ok((Node::Ar(Box::new(ar)), Own::CareOf { address: care_of, follow: true, home }))
         }
         RoleSettings::Ai(settings) => {
@@ -236,6 +248,24 @@ pub(super) fn prepare(
             Ok((Node::Ai(Box::new(ai)), Own::Interface(own)))
         }
     }
+}
+
+/// The members of an agent, with their keys.
+fn members(settings: &MembersSettings) -> Result<Members, Error> {
+    let members = settings.members.iter().map(keys::member).collect::<Result<_, _>>()?;
+    let close_enough = Duration::from_secs(settings.clock_tolerance.into());
+    Ok(Members::new(time_of_day(), close_enough, members))
+}
+
+/// What a responder proves itself with, and the time it does so at.
+fn membership(settings: &IdentitySettings) -> Result<MembershipConfig, Error> {
+    Ok(MembershipConfig { credentials: keys::identity(settings)?, clock: time_of_day() })
+}
+
+/// The clock of a node that starts now. A host that thinks it is before 1970 is told the time by its agent.
+fn time_of_day() -> TimeOfDay {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    TimeOfDay::new(Timestamp::from_unix(since))
 }
 
 fn home_link_config(settings: &HomeLinkSettings) -> HomeLinkConfig {

@@ -26,7 +26,7 @@ pub fn clock() -> TimeOfDay {
 }
 
 pub fn credentials(name: &str, spi: u32, key: u8) -> Credentials {
-    let key = Key::new(Zeroizing::new([key; Key::OCTETS]));
+    let key = Key::new(Box::new(Zeroizing::new([key; Key::OCTETS])));
     Credentials { identifier: format!("{name}@example.net"), spi, key }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::settings::{
     AiSettings, ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings,
 };
-use super::words::{AnycastEntry, Authentication, Given, Role};
+use super::words::{AnycastEntry, Given, Role};
 use super::{ConfigError, RUN_DIRECTORY};
 use crate::platform::ROUTE_PROTOCOL;
 use crate::protocol::input::is_routable_unicast;
@@ -89,7 +89,7 @@ impl Given {
     }
 
     fn settle_agent(self, capture: CaptureSettings) -> Result<HaaSettings, ConfigError> {
-        let authentication = self.settle_authentication()?;
+        let members = self.settle_members()?;
         if let Some(agent) = self.agent {
             wrong_unless(is_routable_unicast(&agent), "agent", agent, "give the agent's own global address")?;
         }
@@ -98,7 +98,7 @@ impl Given {
         Ok(HaaSettings {
             agent: self.agent,
             anycast: self.anycast.iter().map(|entry| entry.address).collect(),
-            authentication,
+            members,
             home_prefixes: self.home_prefix,
             max_lifetime,
             max_bindings: self.max_bindings.unwrap_or(DEFAULT_MAX_BINDINGS),
@@ -149,7 +149,7 @@ impl Given {
     }
 
     fn settle_ar(self) -> Result<ArSettings, ConfigError> {
-        let authentication = self.settle_authentication()?;
+        let identity = self.settle_identity()?;
         if self.anycast.is_empty() {
             return Err(ConfigError::Missing {
                 field: "anycast",
@@ -212,7 +212,7 @@ impl Given {
             services,
             anycast: self.anycast,
             agent,
-            authentication,
+            identity,
             lifetime,
             initial_sequence: self.initial_sequence,
             home_prefix_length,
@@ -232,15 +232,6 @@ impl Given {
             Some(field) => Err(ConfigError::NotForRole { field, role }),
             None => Ok(()),
         }
-    }
-
-    /// Keys, or the word that there are none (design section 4.9).
-    fn settle_authentication(&self) -> Result<Authentication, ConfigError> {
-        self.authentication.ok_or(ConfigError::Missing {
-            field: "authentication",
-            remedy: "Binding Updates are not protected by keys in this version; say --authentication none to run \
-                     without, on a network where nobody forges them",
-        })
     }
 }
 

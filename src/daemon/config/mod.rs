@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 mod application;
 mod checks;
+mod membership;
 mod settings;
 mod words;
 
 pub use application::{ApplicationWords, BuiltIn, ServiceSettings};
+pub use membership::{IdentitySettings, MemberEntry, MembersSettings};
 pub use settings::{
     AiSettings, ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings,
 };
@@ -31,4 +33,6 @@ pub enum ConfigError {
     Wrong { field: &'static str, value: String, remedy: String },
     #[error("{field} means nothing to role {role}: leave it out")]
     NotForRole { field: String, role: Role },
+    #[error("{field} means nothing with authentication = \"none\": leave it out, or say rfc4285")]
+    NotWithoutKeys { field: &'static str },
 }

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use ipnet::Ipv6Net;
 
 use super::application::ServiceSettings;
-use super::words::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
+use super::membership::{IdentitySettings, MembersSettings, no_keys};
+use super::words::{AnycastEntry, Forwarding, Given, Model, Role};
 use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
 
 /// Settings that every role has.
@@ -34,7 +35,8 @@ pub enum RoleSettings {
 pub struct HaaSettings {
     pub agent: Option<Ipv6Addr>,
     pub anycast: Vec<Ipv6Addr>,
-    pub authentication: Authentication,
+    /// Whose Binding Updates are taken; `None`: everybody's.
+    pub members: Option<MembersSettings>,
     pub home_prefixes: Vec<Ipv6Net>,
     /// Seconds.
     pub max_lifetime: u32,
@@ -73,7 +75,8 @@ pub struct ArSettings {
     /// What the entries of `anycast` amount to.
     pub services: BTreeMap<Ipv6Addr, ServiceSettings>,
     pub agent: Ipv6Addr,
-    pub authentication: Authentication,
+    /// Who this responder is, where agents know their members by keys.
+    pub identity: Option<IdentitySettings>,
     /// Seconds.
     pub lifetime: u32,
     pub initial_sequence: Option<u16>,
@@ -131,10 +134,13 @@ impl HaaSettings {
                 Given { route_protocol: Some(protocol), ..Given::default() }
             }
         };
+        let of_members = self.members.map_or_else(no_keys, MembersSettings::words);
         Given {
             agent: self.agent,
             anycast: self.anycast.into_iter().map(AnycastEntry::of).collect(),
-            authentication: Some(self.authentication),
+            authentication: of_members.authentication,
+            member: of_members.member,
+            clock_tolerance: of_members.clock_tolerance,
             home_prefix: self.home_prefixes,
             max_lifetime: Some(self.max_lifetime),
             max_bindings: Some(self.max_bindings),
@@ -168,7 +174,6 @@ impl ArSettings {
             care_of: self.care_of,
             anycast: self.anycast,
             agent: Some(self.agent),
-            authentication: Some(self.authentication),
             lifetime: Some(self.lifetime),
             initial_sequence: self.initial_sequence,
             home_prefix_length: Some(self.home_prefix_length),
@@ -177,7 +182,7 @@ impl ArSettings {
             route_optimisation_peers: self.route_optimisation_peers,
             acknowledged_optimisation: Some(self.acknowledged_optimisation),
             other_agents: self.other_agents,
-            ..Given::default()
+            ..self.identity.map_or_else(no_keys, IdentitySettings::words)
         }
     }
 }

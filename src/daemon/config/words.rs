@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::application::ApplicationWords;
+use super::membership::MemberEntry;
 use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
 
 /// What a node is (thesis table 2).
@@ -44,6 +45,8 @@ impl fmt::Display for Role {
 pub enum Authentication {
     /// Not at all; it must be said in so many words.
     None,
+    /// By a key of each responder (RFC 4285).
+    Rfc4285,
 }
 
 /// Thesis 4.1: which model an anycast address follows.
@@ -203,6 +206,12 @@ words! {
     lifetime: Option<u32>, for [Ar];
     initial_sequence: Option<u16>, for [Ar];
     authentication: Option<Authentication>, for [Haa, Maa, Ar];
+    member: Vec<MemberEntry>, for [Haa, Maa];
+    /// Seconds.
+    clock_tolerance: Option<u32>, for [Haa, Maa];
+    identifier: Option<String>, for [Ar];
+    spi: Option<u32>, for [Ar];
+    key_file: Option<PathBuf>, for [Ar];
     control: Option<PathBuf>, for [Haa, Maa, Ar, Ai];
     forwarding: Option<Forwarding>, for [Haa, Maa, Ar, Ai];
     home_prefix: Vec<Ipv6Net>, for [Haa, Maa];

@@ -17,16 +17,16 @@ use crate::wire::mobility::{
 /// Octets of an authenticator: First (96, ...).
 const AUTHENTICATOR: usize = 12;
 
-/// A shared key. It is wiped from memory when it goes, and never printed.
+/// A shared key. It stays in one place, is wiped from there when it goes, and is never printed.
 #[derive(Clone)]
-pub struct Key(Zeroizing<[u8; Key::OCTETS]>);
+pub struct Key(Box<Zeroizing<[u8; Key::OCTETS]>>);
 
 impl Key {
     /// Octets of a key (RFC 4285 section 5.1).
     pub const OCTETS: usize = 16;
 
     /// The key that consists of these octets.
-    pub fn new(octets: Zeroizing<[u8; Key::OCTETS]>) -> Self {
+    pub fn new(octets: Box<Zeroizing<[u8; Key::OCTETS]>>) -> Self {
         Self(octets)
     }
 }
@@ -134,7 +134,7 @@ impl Credentials {
         home_address: &Ipv6Addr,
     ) -> Option<[u8; AUTHENTICATOR]> {
         let input = message_authentication_input(mh)?;
-        let digest = hmac_sha1(&*self.key.0, &[&care_of.octets(), &home_address.octets(), &input]);
+        let digest = hmac_sha1(&**self.key.0, &[&care_of.octets(), &home_address.octets(), &input]);
         digest.first_chunk().copied()
     }
 }
