@@ -24,11 +24,11 @@ use detection::Pending;
 use discovery::is_prefix_solicitation;
 use interception::is_neighbor_discovery;
 
+mod authentication;
 mod config;
 mod detection;
 mod discovery;
 mod interception;
-mod membership;
 mod refusal;
 mod registration;
 mod view;
