@@ -110,10 +110,10 @@ pub fn identity(settings: &IdentitySettings) -> Result<Credentials, KeyError> {
 pub fn check(settings: &Settings) -> Result<(), KeyError> {
     match &settings.role {
         RoleSettings::Haa(settings) => {
-            let members = settings.members.iter().flat_map(|members| &members.members);
-            members.map(|entry| member(entry).map(drop)).collect()
+            let mut members = settings.members.iter().flat_map(|members| &members.members);
+            members.try_for_each(|entry| member(entry).map(drop))
         }
-        RoleSettings::Ar(settings) => settings.identity.iter().map(|own| identity(own).map(drop)).collect(),
+        RoleSettings::Ar(settings) => settings.identity.iter().try_for_each(|own| identity(own).map(drop)),
         RoleSettings::Ai(_) => Ok(()),
     }
 }
