@@ -31,7 +31,7 @@ macro_rules! object {
 /// The programs at work. They are taken from the kernel when this is dropped.
 pub struct FastPath {
     // Holds programs and links.
-    _ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     by: &'static str,
     station: Station,
     generation: u32,
@@ -44,7 +44,7 @@ pub struct FastPath {
 }
 
 /// Says what failed, with every reason behind it.
-fn refusing<E: std::error::Error>(what: &str) -> impl Fn(E) -> Refusal {
+pub(super) fn refusing<E: std::error::Error>(what: &str) -> impl Fn(E) -> Refusal {
     move |error| {
         let mut said = format!("{what}: {error}");
         let mut cause = error.source();
@@ -99,7 +99,7 @@ impl FastPath {
             generation: 0,
             installed: BTreeMap::new(),
             slots: (0..RULES).rev().collect(),
-            _ebpf: ebpf,
+            ebpf,
         };
         fast.renew_generation()?;
         Ok(fast)
@@ -293,7 +293,7 @@ fn attach_xdp(ebpf: &mut Ebpf, station: &Station) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, Refusal>
+pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, Refusal>
 where
     &'a mut T: TryFrom<&'a mut aya::programs::Program>,
 {

@@ -8,6 +8,8 @@ mod layout;
 mod loader;
 #[cfg(not(mga_ebpf))]
 mod stub;
+#[cfg(mga_ebpf)]
+mod trial;
 
 use std::net::Ipv6Addr;
 
@@ -15,6 +17,8 @@ use std::net::Ipv6Addr;
 pub use loader::FastPath;
 #[cfg(not(mga_ebpf))]
 pub use stub::FastPath;
+#[cfg(mga_ebpf)]
+pub use trial::{Hook, Verdict};
 
 /// Whose rewrites a node needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

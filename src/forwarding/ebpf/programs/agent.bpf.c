@@ -1,16 +1,8 @@
 /* An agent's two rewrites, tunnel to responder and tunnel from responder (RFC 3775 10.4.2, 10.4.5, RFC 2473, thesis
- * 4.2.1), for every interface at tc and, where the driver has it, at XDP in front of that: XDP takes what it knows the
- * next hop of, tc what else it may, user space the rest. Loaded by ../loader.rs. */
+ * 4.2.1): at tc and, where the driver has it, at XDP in front of that. XDP takes what it knows the next hop of and what
+ * leaves by the interface it came in by, tc what else it may, user space the rest. Loaded by ../loader.rs. */
 #include "agent.h"
 #include "tc.h"
-
-/* Interfaces that take frames from XDP; the interface itself needs no entry. */
-struct {
-	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
-	__uint(max_entries, 64);
-	__type(key, __u32);
-	__type(value, __u32);
-} exits SEC(".maps");
 
 /* The next hop that is known, or nothing after it has been looked up: the packet itself goes by tc. */
 static __always_inline struct next_hop *known(struct xdp_md *xdp, struct next_hop *hop, struct settings *here,
@@ -33,14 +25,10 @@ static __always_inline void write_frame(void *data, const struct next_hop *hop)
 	((struct ethhdr *)data)->h_proto = bpf_htons(ETH_P_IPV6);
 }
 
-static __always_inline int leave_frame(struct xdp_md *xdp, __u32 device)
+/* Frames leave by the interface they came in by; whether another one takes frames, the kernel does not say here. */
+static __always_inline int can_leave(struct xdp_md *xdp, const struct next_hop *hop)
 {
-	return device == xdp->ingress_ifindex ? XDP_TX : bpf_redirect_map(&exits, device, XDP_DROP);
-}
-
-static __always_inline int can_leave(struct xdp_md *xdp, __u32 device)
-{
-	return device == xdp->ingress_ifindex || bpf_map_lookup_elem(&exits, &device);
+	return hop->device == xdp->ingress_ifindex;
 }
 
 static __always_inline int wrap_frame(struct xdp_md *xdp, struct ipv6 *ip, struct settings *here)
@@ -52,7 +40,7 @@ static __always_inline int wrap_frame(struct xdp_md *xdp, struct ipv6 *ip, struc
 	__u32 length = end - (void *)ip, slot = rule->slot;
 	struct next_hop *hop =
 		known(xdp, bpf_map_lookup_elem(&next_hops, &slot), here, rule->near, rule->far);
-	if (!hop || length > here->tunnel_mtu || length + IPV6_HEADER > hop->mtu || !can_leave(xdp, hop->device))
+	if (!hop || length > here->tunnel_mtu || length + IPV6_HEADER > hop->mtu || !can_leave(xdp, hop))
 		return XDP_PASS;
 
 	ip->hop_limit--;
@@ -70,7 +58,7 @@ static __always_inline int wrap_frame(struct xdp_md *xdp, struct ipv6 *ip, struc
 	write_frame(data, hop);
 	write_outer(data + ETH_HLEN, length, rule->near, rule->far);
 	count(slot, 1, length);
-	return leave_frame(xdp, hop->device);
+	return XDP_TX;
 }
 
 static __always_inline int unwrap_frame(struct xdp_md *xdp, struct ipv6 *outer, struct settings *here)
@@ -92,7 +80,7 @@ static __always_inline int unwrap_frame(struct xdp_md *xdp, struct ipv6 *outer, 
 		return XDP_PASS;
 	}
 	hop = known(xdp, hop, here, source, destination);
-	if (!hop || length - IPV6_HEADER > hop->mtu || !can_leave(xdp, hop->device))
+	if (!hop || length - IPV6_HEADER > hop->mtu || !can_leave(xdp, hop))
 		return XDP_PASS;
 
 	ip->hop_limit--;
@@ -103,7 +91,7 @@ static __always_inline int unwrap_frame(struct xdp_md *xdp, struct ipv6 *outer, 
 	if (data + ETH_HLEN > (void *)(long)xdp->data_end)
 		return XDP_DROP;
 	write_frame(data, hop);
-	return leave_frame(xdp, hop->device);
+	return XDP_TX;
 }
 
 static __always_inline int is_ours(const struct ethhdr *frame, const struct settings *here)
