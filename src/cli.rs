@@ -14,7 +14,7 @@ use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, 
 use mga_node::daemon::control::{ClientError, Connection, Request};
 use mga_node::daemon::{self, keys, show};
 #[cfg(lab)]
-use mga_node::lab::{LabOptions, section5};
+use mga_node::lab::{self, LabOptions, load::Load};
 use mga_node::pcap::allow::Allowed;
 use mga_node::pcap::capture::Capture;
 use mga_node::pcap::comparison;
@@ -277,20 +277,51 @@ enum Command {
 #[derive(Subcommand)]
 enum Scenario {
     /// Section 5: Figures 11 to 14 in network namespaces, with real ping and telnet
-    Section5 {
-        /// Where captures, logs and the report go
-        #[arg(long, value_name = "DIR", default_value = "out/section5")]
-        out: PathBuf,
-        /// Leave the namespaces for inspection until the next start
-        #[arg(long)]
-        keep: bool,
-        /// Who carries the packet rewrites out in every node
-        #[arg(long, value_enum, default_value_t)]
-        forwarding: Forwarding,
-        /// One JSON value at the end instead of progress
-        #[arg(long)]
-        json: bool,
-    },
+    Section5(LabArguments),
+    /// Figure 10: midway agents on networks whose routers run BIRD
+    Figure10(LabArguments),
+    /// Send echo requests from many sources, as the labs have their machines do
+    #[command(hide = true)]
+    Load(LoadArguments),
+}
+
+#[cfg(lab)]
+#[derive(Args)]
+struct LoadArguments {
+    /// Where to
+    anycast: Ipv6Addr,
+    /// The first source; it and those after it must be routed to this host
+    #[arg(long, value_name = "ADDR")]
+    first: Ipv6Addr,
+    /// So many sources take turns
+    #[arg(long, value_name = "N")]
+    sources: u16,
+    /// Every second request comes from a source that has never sent before
+    #[arg(long)]
+    fresh: bool,
+    /// Requests per second
+    #[arg(long, value_name = "N")]
+    rate: u32,
+    /// Requests in all; default: until ended
+    #[arg(long, value_name = "N")]
+    count: Option<u32>,
+}
+
+#[cfg(lab)]
+#[derive(Args)]
+struct LabArguments {
+    /// Where captures, logs and the report go; default: out/ and the lab's name
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Leave the namespaces for inspection until the next start
+    #[arg(long)]
+    keep: bool,
+    /// Who carries the packet rewrites out in every node
+    #[arg(long, value_enum, default_value_t)]
+    forwarding: Forwarding,
+    /// One JSON value at the end instead of progress
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -641,18 +672,33 @@ fn carry_out(command: Command) -> Result<(), Failure> {
             print(&format!("{}: a good configuration for role {}\n", file.display(), settings.role.role()))
         }
         #[cfg(lab)]
-        Command::Lab { scenario: Scenario::Section5 { out, keep, forwarding, json } } => {
-            let options =
-                LabOptions { out, keep, forwarding: forwarding.to_string(), program: None, quiet: json };
-            let outcome = section5(&options)
-                .map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })?;
-            if json {
-                print(&(serde_json::json!(outcome).to_string() + "\n"))?;
+        Command::Lab { scenario } => match scenario {
+            Scenario::Section5(arguments) => play("section5", arguments, lab::section5),
+            Scenario::Figure10(arguments) => play("figure10", arguments, lab::figure10),
+            Scenario::Load(LoadArguments { anycast, first, sources, fresh, rate, count }) => {
+                let load = Load { anycast, first, sources, fresh, rate, count };
+                load.send().map_err(|error| Failure::new(USAGE, format!("cannot send: {error}")))
             }
-            // What did not hold was said already, claim by claim.
-            outcome.held().then_some(()).ok_or(Failure { code: NEGATIVE, message: String::new() })
-        }
+        },
     }
+}
+
+#[cfg(lab)]
+fn play(
+    name: &str,
+    arguments: LabArguments,
+    lab: impl FnOnce(&LabOptions) -> Result<lab::Outcome, lab::Error>,
+) -> Result<(), Failure> {
+    let LabArguments { out, keep, forwarding, json } = arguments;
+    let out = out.unwrap_or_else(|| Path::new("out").join(name));
+    let options = LabOptions { out, keep, forwarding: forwarding.to_string(), program: None, quiet: json };
+    let outcome =
+        lab(&options).map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })?;
+    if json {
+        print(&(serde_json::json!(outcome).to_string() + "\n"))?;
+    }
+    // What did not hold was said already, claim by claim.
+    outcome.held().then_some(()).ok_or(Failure { code: NEGATIVE, message: String::new() })
 }
 
 fn decode(arguments: &DecodeArguments) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, a C++ compiler (libFuzzer),
-# clang for the kernel's programs, libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark, iperf3, radvd,
-# python3 with scapy).
+# clang for the kernel's programs, libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark,
+# iperf3, radvd, BIRD, python3 with scapy).
 # Run by tests/section5.sh and tests/all.sh; does nothing when everything is there.
 set -eu
 
@@ -25,6 +25,7 @@ want tshark tshark
 want iperf3 iperf3
 want ethtool ethtool
 want radvd radvd
+want bird bird2
 want setpriv util-linux
 want clang-14 clang-14
 want llvm-strip-14 llvm-14

@@ -78,6 +78,12 @@ impl Captures {
         })?
     }
 
+    /// How many such packets a machine has seen.
+    pub fn count_of(&self, machine: &str, wanted: impl Fn(&View) -> bool) -> usize {
+        let is_wanted = |frame: &&Frame| View::parse(&frame.ipv6).is_ok_and(|view| wanted(&view));
+        self.with(machine, |frames| frames.iter().filter(is_wanted).count()).unwrap_or(0)
+    }
+
     fn with<T>(&self, machine: &str, read: impl FnOnce(&[Frame]) -> T) -> Option<T> {
         let recorder = self.recorders.iter().find(|recorder| recorder.machine == machine)?;
         // A recorder that panicked has left whole frames behind.

@@ -86,7 +86,7 @@ pub fn plan() -> Plan {
         let router =
             End { machine: Node::Rt.name(), interface: format!("n{network}"), address: Some(gateway) };
         let host = End { machine: node.name(), interface: "eth0".to_owned(), address: Some(node.address()) };
-        Wire { network, ends: [router, host] }
+        Wire { network, ends: [router, host], delay: None }
     });
     Plan {
         figure: "Figure 11",
@@ -94,6 +94,7 @@ pub fn plan() -> Plan {
         routers: vec![Node::Rt.name()],
         recorded: Node::ALL.map(Node::name).to_vec(),
         wires: wires.to_vec(),
+        routes: Vec::new(),
         anycast: ANYCAST,
         attracted: vec![(ANYCAST, Node::Haa.name()), (HOME_AGENTS, Node::Haa.name())],
     }

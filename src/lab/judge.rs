@@ -40,15 +40,15 @@ pub type Judgement<'a> = Result<Seen<'a>, Seen<'a>>;
 /// Judges the captures of one step.
 #[derive(Debug)]
 pub struct Judge<'a> {
-    step: &'static str,
+    step: String,
     trace: &'a Trace,
     findings: Vec<Finding>,
 }
 
 impl<'a> Judge<'a> {
     /// Nothing has been claimed yet.
-    pub fn new(step: &'static str, trace: &'a Trace) -> Self {
-        Judge { step, trace, findings: Vec::new() }
+    pub fn new(step: &str, trace: &'a Trace) -> Self {
+        Judge { step: step.to_owned(), trace, findings: Vec::new() }
     }
 
     /// Adds a claim, which is named within the step by `name` and said in one sentence by `claim`.
@@ -58,7 +58,7 @@ impl<'a> Judge<'a> {
             Err(seen) => (Verdict::Fail, seen),
         };
         self.findings.push(Finding {
-            step: self.step.to_owned(),
+            step: self.step.clone(),
             name: name.to_owned(),
             claim: claim.to_owned(),
             verdict,

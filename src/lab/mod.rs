@@ -1,11 +1,15 @@
-//! The experiments of thesis section 5 on this machine: Figure 11 in network namespaces, real nodes, real traffic.
-//! Everything is captured, and the captures alone decide whether each claim of sections 5.1 to 5.3 held.
-//! `mga-node lab section5` calls it.
+//! The thesis's experiments on this machine: its networks in namespaces, real nodes, real traffic.
+//! Everything is captured, and the captures alone decide whether each claim held: those of section 5, and those of
+//! section 4.3 about the advanced model. `mga-node lab` calls it.
 
 pub mod capturing;
 pub mod claims;
+mod delay_line;
+pub mod figure10;
 pub mod figure11;
+pub mod journey;
 mod judge;
+pub mod load;
 pub mod machine;
 pub mod node;
 pub mod observation;
@@ -41,6 +45,7 @@ use crate::{
     platform,
 };
 
+pub use figure10::figure10;
 pub use section5::section5;
 
 /// What every lab is told.

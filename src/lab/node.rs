@@ -96,6 +96,11 @@ impl Running<'_> {
         self.machine.run(&words)
     }
 
+    /// Ends it by SIGKILL.
+    pub fn kill(self) {
+        self.process.kill();
+    }
+
     /// Ends it by SIGTERM and waits until it has cleaned up.
     ///
     /// # Errors

@@ -229,7 +229,7 @@ impl<'a> Observation<'a> {
 
     /// Every packet that could be looked at, in order.
     pub fn packets(&self) -> impl Iterator<Item = (&'a Passage, &'a View)> {
-        self.trace.passages.iter().filter_map(|passage| Some((passage, passage.view.as_ref().ok()?)))
+        self.trace.packets()
     }
 
     /// Home registration messages between responders and the agent, in order.
@@ -351,6 +351,15 @@ impl<'a> Observation<'a> {
                 _ => false,
             })
             .collect()
+    }
+
+    /// The HoTs of `peer` that came to `responder` through the tunnel.
+    pub fn home_tests(&self, responder: Node, peer: Node) -> Vec<&'a Passage> {
+        let through = self.packets().filter(|(_, view)| {
+            matches!(view.mobility(), Some(Message::HomeTest(_)))
+                && way(view) == Some((peer, Way::TunnelTo(responder)))
+        });
+        through.map(|(passage, _)| passage).collect()
     }
 
     /// The first complete return routability procedure between `responder` and `peer`: cookies returned, nonce

@@ -23,36 +23,42 @@ use crate::{
         ladder::{Ladder, Mark},
         passage::Trace,
         report::{Finding, Report, Step, Verdict},
+        view::View,
     },
     platform::netns,
 };
 
-/// A lab: what it shows, on which networks, in which steps.
-#[derive(Debug)]
+/// A lab: what it shows, and in which steps.
 pub struct Lab {
     /// The report's heading.
     pub title: &'static str,
     /// The report's first paragraph.
     pub summary: &'static str,
-    /// The networks.
-    pub plan: Plan,
     /// Programs it drives beside those that every lab does.
     pub programs: &'static [MissingProgram],
     /// The steps in order.
-    pub scripts: &'static [Script],
+    pub scripts: Vec<Script>,
+    /// Which packets the ladder diagrams show.
+    pub drawn: fn(&View) -> bool,
+    /// What was measured in the steps together: name and value.
+    pub measured: Box<dyn Fn() -> Vec<(String, String)>>,
 }
 
+/// Judges the captures of a step.
+pub type Judging = Box<dyn Fn(&Trace) -> Vec<Finding>>;
+
 /// One step of a lab.
-#[derive(Debug)]
 pub struct Script {
     /// A short name, which its directory has too.
-    pub name: &'static str,
+    pub name: String,
     /// What it shows.
     pub title: &'static str,
+    /// On which networks.
+    pub plan: fn() -> Plan,
     /// Does what is to be done.
     pub play: fn(&mut Stage<'_>) -> Result<(), Error>,
     /// Judges the captures of it.
-    pub judge: fn(&Trace) -> Vec<Finding>,
+    pub judge: Judging,
 }
 
 /// Programs that every lab drives.
@@ -102,18 +108,15 @@ fn play(
     for (place, script) in lab.scripts.iter().enumerate() {
         say.heading(&format!("{} {}", script.name, script.title));
         // A fresh one for each step: a connection that one step broke must not be heard of in the next.
-        let mut topology = Topology::build(lab.plan.clone())?;
-        say.line(&format!(
-            "{} stands: {} in network namespaces",
-            lab.plan.figure,
-            lab.plan.machines.join(", ")
-        ));
+        let plan = (script.plan)();
+        let mut topology = Topology::build(plan.clone())?;
+        say.line(&format!("{} stands: {} in network namespaces", plan.figure, plan.machines.join(", ")));
         let launcher = Launcher { logs: logs.clone(), forwarding: options.forwarding.clone(), interruption };
-        let machines = (lab.plan.machines.iter())
+        let machines = (plan.machines.iter())
             .map(|name| Ok(Box::new(topology.machine(name, &program, telnetd)?) as Box<dyn Machine>))
             .collect::<Result<Vec<_>, Error>>()?;
-        let stage = Stage::open(&launcher, &lab.plan, &machines, &options.out.join(script.name), say)?;
-        steps.push(perform(lab, script, stage, &options.out)?);
+        let stage = Stage::open(&launcher, &plan, &machines, &options.out.join(&script.name), say)?;
+        steps.push(perform(lab, &plan, script, stage, &options.out)?);
         interruption.check()?;
         if options.keep && place + 1 == lab.scripts.len() {
             topology.keep();
@@ -129,6 +132,10 @@ fn play(
         steps,
     };
     let took = begin.elapsed();
+    for (name, value) in (lab.measured)() {
+        say.text(&format!("{name}: {value}\n"));
+        report.facts.push((name, value));
+    }
     report.facts.push(("Took".to_owned(), format!("{:.1} s", took.as_secs_f64())));
     let path = options.out.join("report.html");
     write(&path, &report.html())?;
@@ -141,7 +148,7 @@ fn play(
 }
 
 /// Plays a script, stops its captures, and judges them.
-fn perform(lab: &Lab, script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Error> {
+fn perform(lab: &Lab, plan: &Plan, script: &Script, mut stage: Stage<'_>, out: &Path) -> Result<Step, Error> {
     let say = stage.say;
     let played = (script.play)(&mut stage);
     let scenario = match played {
@@ -155,16 +162,18 @@ fn perform(lab: &Lab, script: &Script, mut stage: Stage<'_>, out: &Path) -> Resu
     };
     let actions = std::mem::take(&mut stage.actions);
     let (recorded, marks) = stage.close()?;
-    let directory = out.join(script.name);
+    let directory = out.join(&script.name);
     let nodes = recorded
         .iter()
         .map(|recorded| Ok((recorded.machine.clone(), capture::read(&recorded.file)?)))
         .collect::<Result<Vec<_>, Error>>()?;
-    let trace = Trace::new(nodes, &lab.plan.owners());
+    let trace = Trace::new(nodes, &plan.owners());
     let lost: u32 = recorded.iter().map(|recorded| recorded.lost).sum();
     let seen: usize = trace.passages.iter().map(|passage| passage.sightings.len()).sum();
     say.line(&format!("  {seen} IPv6 packets captured at {} nodes, {lost} lost", recorded.len()));
-    let whole = Ladder::new(&trace, Duration::ZERO, Duration::MAX, &marks, lab.plan.anycast);
+    let mut drawn = trace.clone();
+    drawn.passages.retain(|passage| passage.view.as_ref().ok().is_none_or(lab.drawn));
+    let whole = Ladder::new(&drawn, Duration::ZERO, Duration::MAX, &marks, plan.anycast);
     say.text(&whole.text());
     write(&directory.join("ladder.txt"), &whole.text())?;
     write(&directory.join("ladder.svg"), &whole.svg(script.title))?;
@@ -172,7 +181,7 @@ fn perform(lab: &Lab, script: &Script, mut stage: Stage<'_>, out: &Path) -> Resu
     findings.extend((script.judge)(&trace));
     let files: Vec<PathBuf> = recorded.iter().map(|recorded| recorded.file.clone()).collect();
     let merged = directory.join("all.pcapng");
-    findings.push(second_opinion::tshark(script.name, &files, &merged)?);
+    findings.push(second_opinion::tshark(&script.name, &files, &merged)?);
     for finding in &findings {
         say.text(&format!("{finding}\n"));
     }
@@ -187,18 +196,18 @@ fn perform(lab: &Lab, script: &Script, mut stage: Stage<'_>, out: &Path) -> Resu
         captures.push(("all".to_owned(), format!("{}/all.pcapng", script.name)));
     }
     Ok(Step {
-        name: script.name.to_owned(),
+        name: script.name.clone(),
         title: script.title.to_owned(),
         actions,
         findings,
-        ladders: ladders(&trace, &marks, lab),
+        ladders: ladders(&drawn, &marks, plan),
         captures,
     })
 }
 
 fn scenario(script: &Script, verdict: Verdict, seen: String) -> Finding {
     Finding {
-        step: script.name.to_owned(),
+        step: script.name.clone(),
         name: "scenario".to_owned(),
         claim: "every action of the step could be carried out".to_owned(),
         verdict,
@@ -208,13 +217,13 @@ fn scenario(script: &Script, verdict: Verdict, seen: String) -> Finding {
 }
 
 /// One diagram per figure.
-fn ladders(trace: &Trace, marks: &[Mark], lab: &Lab) -> Vec<(String, String)> {
+fn ladders(trace: &Trace, marks: &[Mark], plan: &Plan) -> Vec<(String, String)> {
     let ends = marks.iter().skip(1).map(|mark| mark.at).chain([Duration::MAX]);
     marks
         .iter()
         .zip(ends)
         .map(|(mark, end)| {
-            let ladder = Ladder::new(trace, mark.at, end, &[], lab.plan.anycast);
+            let ladder = Ladder::new(trace, mark.at, end, &[], plan.anycast);
             (mark.text.clone(), ladder.svg(&mark.text))
         })
         .collect()

@@ -7,28 +7,38 @@ use super::{
     run::{self, Lab, Script},
     stage::Stage,
 };
+use crate::pcap::{passage::Trace, report::Finding};
 
 /// The steps in order.
-const SCRIPTS: [Script; 3] = [
-    Script {
-        name: "5.1",
-        title: "Updating an anycast binding cache (Figure 12)",
-        play: updating_the_binding,
-        judge: claims::section5_1,
-    },
-    Script {
-        name: "5.2",
-        title: "Communication without route optimization (Figure 13)",
-        play: without_route_optimization,
-        judge: claims::section5_2,
-    },
-    Script {
-        name: "5.3",
-        title: "Communication with route optimization (Figure 14)",
-        play: with_route_optimization,
-        judge: claims::section5_3,
-    },
-];
+fn scripts() -> Vec<Script> {
+    let script = |name: &str, title, play, judge: fn(&Trace) -> Vec<Finding>| Script {
+        name: name.to_owned(),
+        title,
+        plan: figure11::plan,
+        play,
+        judge: Box::new(judge),
+    };
+    vec![
+        script(
+            "5.1",
+            "Updating an anycast binding cache (Figure 12)",
+            updating_the_binding,
+            claims::section5_1,
+        ),
+        script(
+            "5.2",
+            "Communication without route optimization (Figure 13)",
+            without_route_optimization,
+            claims::section5_2,
+        ),
+        script(
+            "5.3",
+            "Communication with route optimization (Figure 14)",
+            with_route_optimization,
+            claims::section5_3,
+        ),
+    ]
+}
 
 fn updating_the_binding(stage: &mut Stage<'_>) -> Result<(), Error> {
     stage.figure("Figure 12: AR1 registers with sequence number 200");
@@ -114,9 +124,10 @@ pub fn section5(options: &LabOptions) -> Result<Outcome, Error> {
         title: "Section 5 of the thesis on real packets",
         summary: "Mobile IPv6 as anycast: the experiments of section 5, with real nodes, real ping and real telnet in \
                   network namespaces. Every verdict was read from the captures beside this file.",
-        plan: figure11::plan(),
         programs: &[],
-        scripts: &SCRIPTS,
+        scripts: scripts(),
+        drawn: |_| true,
+        measured: Box::new(Vec::new),
     };
     run::run(&lab, options)
 }

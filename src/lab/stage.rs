@@ -4,15 +4,16 @@
 
 use std::{
     collections::BTreeMap,
+    fs::OpenOptions,
     net::Ipv6Addr,
     path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
-    Error,
+    Error, Trying,
     capturing::{Captures, Recorded},
-    machine::{Machine, TelnetService},
+    machine::{Machine, Process, TelnetService},
     node::{Launcher, Running},
     run::Say,
     topology::Plan,
@@ -41,7 +42,8 @@ pub struct Stage<'a> {
     plan: &'a Plan,
     machines: &'a [Box<dyn Machine>],
     captures: Captures,
-    running: BTreeMap<&'static str, Running<'a>>,
+    /// In the order in which they were started.
+    running: Vec<(&'static str, Running<'a>)>,
     sessions: BTreeMap<&'static str, Telnet>,
     servers: Vec<Box<dyn TelnetService>>,
     marks: Vec<Mark>,
@@ -66,7 +68,7 @@ impl<'a> Stage<'a> {
             plan,
             machines,
             captures,
-            running: BTreeMap::new(),
+            running: Vec::new(),
             sessions: BTreeMap::new(),
             servers: Vec::new(),
             marks: Vec::new(),
@@ -78,9 +80,9 @@ impl<'a> Stage<'a> {
     pub(super) fn close(self) -> Result<(Vec<Recorded>, Vec<Mark>), Error> {
         let recorded = self.captures.stop()?;
         drop(self.sessions);
-        for (name, process) in self.running.into_iter().rev() {
+        for (_, process) in self.running.into_iter().rev() {
             if let Err(error) = process.end() {
-                self.say.line(&format!("{name}: {error}"));
+                self.say.line(&error.to_string());
             }
         }
         Ok((recorded, self.marks))
@@ -120,16 +122,49 @@ impl<'a> Stage<'a> {
         self.launcher.interruption.wait_for(what, SOON, || Ok(self.captures.find(name, from, &wanted)))
     }
 
+    /// Waits until a machine has seen so many such packets.
+    pub fn wait_for_packets(
+        &self,
+        what: &str,
+        name: &str,
+        count: usize,
+        wanted: impl Fn(&View) -> bool,
+    ) -> Result<(), Error> {
+        let enough = || Ok((self.captures.count_of(name, &wanted) >= count).then_some(()));
+        self.launcher.interruption.wait_for(what, SOON, enough)
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) -> Result<(), Error> {
+        let end = Instant::now() + time;
+        let passed = || Ok((Instant::now() >= end).then_some(()));
+        self.launcher.interruption.wait_for("the passing of time", time + SOON, passed)
+    }
+
     /// Starts a node and waits until it answers on its control socket.
     pub fn start(&mut self, name: &'static str, role: &str, more: &[&str]) -> Result<(), Error> {
         let node = self.launcher.start(self.machine(name)?, role, more)?;
-        self.running.insert(name, node);
+        self.running.push((name, node));
         Ok(())
+    }
+
+    /// As [`Stage::start`], with a configuration file of these words.
+    pub fn start_configured(&mut self, name: &'static str, role: &str, text: &str) -> Result<(), Error> {
+        let machine = self.machine(name)?;
+        let file = machine.write_script(&format!("{}.toml", machine.file_name()), text)?;
+        self.start(name, role, &["--config", &file.display().to_string()])
     }
 
     /// The node that runs on a machine.
     pub fn running(&self, name: &str) -> Result<&Running<'a>, Error> {
-        self.running.get(name).ok_or_else(|| Error::Step(format!("{name} does not run")))
+        let found = self.running.iter().find(|(there, _)| *there == name);
+        found.map(|(_, node)| node).ok_or_else(|| Error::Step(format!("{name} does not run")))
+    }
+
+    fn take_running(&mut self, name: &str) -> Result<Running<'a>, Error> {
+        let place = self.running.iter().position(|(there, _)| *there == name);
+        let place = place.ok_or_else(|| Error::Step(format!("{name} does not run")))?;
+        Ok(self.running.remove(place).1)
     }
 
     /// The home agent of section 5: without authentication and without duplicate address detection, as in the KAME
@@ -176,11 +211,24 @@ impl<'a> Stage<'a> {
 
     /// Ends a node as an operator does.
     pub fn end(&mut self, name: &'static str) -> Result<(), Error> {
-        if let Some(process) = self.running.remove(name) {
-            process.end()?;
-        }
+        self.take_running(name)?.end()?;
         self.done(format!("{name} ends"));
         Ok(())
+    }
+
+    /// Kills a node, which cannot clean up then.
+    pub fn kill(&mut self, name: &'static str) -> Result<(), Error> {
+        self.take_running(name)?.kill();
+        self.done(format!("{name} is killed"));
+        Ok(())
+    }
+
+    /// Waits until a responder has been accepted by the agent of this address.
+    pub fn accepted_by(&self, name: &str, agent: Ipv6Addr) -> Result<(), Error> {
+        self.wait_for_packet(&format!("the registration of {name} at {agent}"), name, 0, |view| {
+            let accepted = matches!(view.mobility(), Some(Message::BindingAcknowledgement(message)) if message.status.is_accepted());
+            (accepted && view.outer.source == agent).then_some(())
+        })
     }
 
     /// Has a responder register now.
@@ -204,6 +252,26 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// Gives a node an order.
+    pub fn tell(&mut self, name: &str, order: &[&str]) -> Result<(), Error> {
+        self.running(name)?.ask(order)?;
+        self.done(format!("{name} is told to {}", order.join(" ")));
+        Ok(())
+    }
+
+    /// Waits until the initiator has got a Binding Update, and returns the responder that sent it.
+    pub fn optimised_by_any(&mut self, name: &str) -> Result<&'static str, Error> {
+        let what = format!("a Binding Update to {name}");
+        let care_of = self.wait_for_packet(&what, name, 0, |view| {
+            matches!(view.mobility(), Some(Message::BindingUpdate(_))).then_some(view.outer.source)
+        })?;
+        let responder =
+            self.plan.machines.iter().copied().find(|name| self.plan.address(name) == Some(care_of));
+        let responder = responder.ok_or_else(|| Error::Step(format!("{care_of} is nobody")))?;
+        self.done(format!("{name} has a binding of A_Any to {responder}"));
+        Ok(responder)
+    }
+
     /// Waits until the initiator has got the responder's Binding Update.
     pub fn optimised(&mut self, name: &str, responder: &str) -> Result<(), Error> {
         let what = format!("the Binding Update of {responder} to {name}");
@@ -225,6 +293,33 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Has a machine send echo requests to A_Any from many sources behind it, with these further arguments of
+    /// `mga-node lab load`, until the value is dropped or they have all been sent.
+    pub fn load(&mut self, name: &str, first: Ipv6Addr, more: &[&str]) -> Result<Process, Error> {
+        let machine = self.machine(name)?;
+        let log = self.launcher.logs.join(format!("load-{}.log", machine.file_name()));
+        let what = || format!("write {}", log.display());
+        let output = OpenOptions::new().create(true).append(true).open(&log).trying(what)?;
+        let errors = output.try_clone().trying(what)?;
+        let program = machine.program().display().to_string();
+        let (anycast, first) = (self.plan.anycast.to_string(), first.to_string());
+        let words = [program.as_str(), "lab", "load", &anycast, "--first", &first];
+        let process = machine.start(&[words.as_slice(), more].concat(), output.into(), errors.into())?;
+        self.done(format!("{name} sends echo requests to A_Any from {first} on: {}", more.join(" ")));
+        Ok(process)
+    }
+
+    /// Waits until a load has sent everything.
+    pub fn finished(&self, load: &mut Process, limit: Duration) -> Result<(), Error> {
+        let status = self.launcher.interruption.wait_for("the end of the load", limit, || {
+            load.exited().trying(|| "wait for the load".to_owned())
+        })?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(Error::Step(format!("the load ended with {status}"))),
+        }
+    }
+
     /// AR1 and AR2 serve telnet from now on.
     pub fn serve_telnet(&mut self) -> Result<(), Error> {
         for name in ["AR1", "AR2"] {
@@ -237,21 +332,30 @@ impl<'a> Stage<'a> {
 
     /// Opens a session that `expected` answers.
     pub fn open_telnet(&mut self, name: &'static str, expected: &str) -> Result<(), Error> {
+        let answer = self.open_telnet_with_any(name)?;
+        answers(answer, expected)
+    }
+
+    /// Opens a session and returns the responder that answers.
+    pub fn open_telnet_with_any(&mut self, name: &'static str) -> Result<&'static str, Error> {
         let session = Telnet::open(self.machine(name)?)?;
         self.sessions.insert(name, session);
         self.done(format!("{name} opens a telnet session with A_Any"));
-        self.use_telnet(name, expected)
+        self.ask_by_telnet(name)
     }
 
     /// Types a command into the session, which `expected` must answer.
     pub fn use_telnet(&mut self, name: &str, expected: &str) -> Result<(), Error> {
+        let answer = self.ask_by_telnet(name)?;
+        answers(answer, expected)
+    }
+
+    fn ask_by_telnet(&mut self, name: &str) -> Result<&'static str, Error> {
         self.launcher.interruption.check()?;
         let answer = self.session(name)?.ask()?;
         self.done(format!("{name}'s telnet session is answered by {answer}"));
-        if answer != expected {
-            return Err(Error::Step(format!("{answer} answered in place of {expected}")));
-        }
-        Ok(())
+        let known = self.plan.machines.iter().find(|machine| **machine == answer);
+        known.copied().ok_or_else(|| Error::Step(format!("{answer} is nobody")))
     }
 
     /// Types into a session whose responder has changed.
@@ -274,5 +378,12 @@ impl<'a> Stage<'a> {
     fn session(&mut self, name: &str) -> Result<&mut Telnet, Error> {
         let missing = || Error::Step(format!("{name} has no telnet session"));
         self.sessions.get_mut(name).ok_or_else(missing)
+    }
+}
+
+fn answers(answer: &str, expected: &str) -> Result<(), Error> {
+    match answer == expected {
+        true => Ok(()),
+        false => Err(Error::Step(format!("{answer} answered in place of {expected}"))),
     }
 }

@@ -3,16 +3,22 @@
 //! `lab::run` builds one for each step.
 
 use std::{
-    fs, io, mem,
+    fs::{self, File},
+    io, mem,
     net::Ipv6Addr,
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
+use ipnet::Ipv6Net;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::Signal,
+    unistd::Pid,
+};
 
-use super::machine::NamespaceMachine;
+use super::{delay_line::DelayLine, machine::NamespaceMachine};
 use crate::platform::{
     self,
     netns::{self, NetworkNamespace, WireEnd},
@@ -31,6 +37,8 @@ pub struct Plan {
     pub recorded: Vec<&'static str>,
     /// A machine that is not a router has its default route through its first wire.
     pub wires: Vec<Wire>,
+    /// Further routes: of which machine, where to, through whom.
+    pub routes: Vec<(&'static str, Ipv6Net, Ipv6Addr)>,
     /// The anycast address.
     pub anycast: Ipv6Addr,
     /// Addresses that no interface has, with the machine that takes what is sent to them.
@@ -44,6 +52,8 @@ pub struct Wire {
     pub network: u16,
     /// Host 1, the router, and host 2.
     pub ends: [End; 2],
+    /// How long a packet takes to the other end.
+    pub delay: Option<Duration>,
 }
 
 /// One end of a wire.
@@ -106,12 +116,27 @@ fn link_local(network: u16, host: u8) -> Ipv6Addr {
 pub struct Topology {
     plan: Plan,
     namespaces: Vec<(&'static str, NetworkNamespace)>,
+    slow_wires: Vec<DelayLine>,
     directory: PathBuf,
     keep: bool,
+    _lock: Flock<File>,
 }
 
 /// What namespaces and runtime directories of a lab begin with; the process id of the lab follows.
 const PREFIX: &str = "mga5-";
+
+/// The file in the runtime directory that a living lab holds locked.
+const LOCK: &str = "lock";
+
+/// Makes the runtime directory with its lock, which is held before anybody can find it.
+fn take_lock(directory: &Path) -> io::Result<Flock<File>> {
+    fs::create_dir_all(directory)?;
+    let new = directory.join("lock.new");
+    let lock = Flock::lock(File::create(&new)?, FlockArg::LockExclusiveNonblock);
+    let lock = lock.map_err(|(_, errno)| errno)?;
+    fs::rename(new, directory.join(LOCK))?;
+    Ok(lock)
+}
 
 impl Topology {
     /// Removes what killed labs left, then builds the plan's machines as namespaces, and its wires.
@@ -121,13 +146,20 @@ impl Topology {
     pub fn build(plan: Plan) -> Result<Topology, platform::Error> {
         sweep();
         let process = process::id();
-        let directory = Path::new("/run").join(format!("{PREFIX}{process}"));
-        // Dropping this on an early return takes down what has been built so far.
-        let mut topology = Topology { plan, namespaces: Vec::new(), directory, keep: false };
-        fs::create_dir_all(&topology.directory).map_err(|source| platform::Error::Io {
-            what: format!("create {}", topology.directory.display()),
+        let directory = directory_of(process);
+        let lock = take_lock(&directory).map_err(|source| platform::Error::Io {
+            what: format!("lock {}", directory.display()),
             source,
         })?;
+        // Dropping this on an early return takes down what has been built so far.
+        let mut topology = Topology {
+            plan,
+            namespaces: Vec::new(),
+            slow_wires: Vec::new(),
+            directory,
+            keep: false,
+            _lock: lock,
+        };
         for &machine in &topology.plan.machines {
             let namespace = NetworkNamespace::create(&format!("{PREFIX}{process}-{}", file_name(machine)))?;
             topology.namespaces.push((machine, namespace));
@@ -146,32 +178,38 @@ impl Topology {
         for router in &topology.plan.routers {
             topology.namespace(router).set_forwarding()?;
         }
-        for wire in &topology.plan.wires {
-            topology.lay(wire)?;
+        let laid = topology.plan.wires.iter().map(|wire| topology.lay(wire));
+        topology.slow_wires = laid.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        for (router, prefix, gateway) in &topology.plan.routes {
+            let (prefix, gateway) = (prefix.to_string(), gateway.to_string());
+            topology.namespace(router).ip(&["-6", "route", "add", &prefix, "via", &gateway])?;
         }
         Ok(topology)
     }
 
-    fn lay(&self, wire: &Wire) -> Result<(), platform::Error> {
+    /// Lays a wire and gives its ends their addresses.
+    fn lay(&self, wire: &Wire) -> Result<Option<DelayLine>, platform::Error> {
         let [router, host] = &wire.ends;
         let [router_end, host_end] = [(router, 1), (host, 2)].map(|(end, number)| WireEnd {
             namespace: self.namespace(end.machine),
             interface: &end.interface,
             link_address: link_address(wire.network, number),
         });
-        netns::connect(host_end, router_end)?;
+        let slow_wire = match wire.delay {
+            None => netns::connect(host_end, router_end).map(|()| None)?,
+            Some(delay) => Some(DelayLine::lay([host_end, router_end], delay)?),
+        };
         for end in [router, host] {
             if let Some(address) = end.address {
                 self.namespace(end.machine).add_address(&end.interface, address, 64)?;
             }
         }
         let first = self.plan.interface(host.machine) == host.interface;
-        match router.address {
-            Some(gateway) if first && !self.plan.routers.contains(&host.machine) => {
-                self.namespace(host.machine).set_default_route(gateway)
-            }
-            _ => Ok(()),
+        if let Some(gateway) = router.address.filter(|_| first && !self.plan.routers.contains(&host.machine))
+        {
+            self.namespace(host.machine).set_default_route(gateway)?;
         }
+        Ok(slow_wire)
     }
 
     /// The namespace of a machine of the plan.
@@ -261,14 +299,17 @@ pub fn sweep() -> Vec<String> {
     swept
 }
 
-/// A process of this number and of the same program as this one. (A kernel that gave the number to something
-/// else must not keep the remains of a lab alive.)
+/// True while the lab of that process holds its lock. A lab that has only just begun has no lock yet.
 fn is_running_lab(process: u32) -> bool {
-    let program = |process: &str| fs::read_link(format!("/proc/{process}/exe")).ok();
-    match (program(&process.to_string()), program("self")) {
-        (Some(theirs), Some(ours)) => theirs.file_name() == ours.file_name(),
-        _ => false,
+    match File::open(directory_of(process).join(LOCK)) {
+        Ok(lock) => Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_err(),
+        Err(_) => Path::new("/proc").join(process.to_string()).exists(),
     }
+}
+
+/// Where the lab of a process has its files.
+fn directory_of(process: u32) -> PathBuf {
+    Path::new("/run").join(format!("{PREFIX}{process}"))
 }
 
 /// Ends the processes in one of our namespaces: they were started by a lab and by nobody else.

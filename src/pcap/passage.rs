@@ -117,6 +117,11 @@ impl Trace {
         self.nodes.iter().position(|node| node == name)
     }
 
+    /// Every packet that could be looked at, in order.
+    pub fn packets(&self) -> impl Iterator<Item = (&Passage, &View)> {
+        self.passages.iter().filter_map(|passage| Some((passage, passage.view.as_ref().ok()?)))
+    }
+
     /// When the first packet was seen, since the Unix epoch.
     pub fn start(&self) -> Duration {
         self.passages.first().map_or(Duration::ZERO, Passage::at)

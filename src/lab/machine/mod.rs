@@ -173,6 +173,14 @@ impl Process {
         self.terminate(limit)
     }
 
+    /// Ends it without asking.
+    pub fn kill(mut self) {
+        self.ended = true;
+        // Waiting collects it; a process that cannot be killed has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
         if !std::mem::replace(&mut self.ended, true)
             && let Ok(process) = i32::try_from(self.child.id())

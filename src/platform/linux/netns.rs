@@ -164,6 +164,17 @@ pub struct WireEnd<'a> {
     pub link_address: [u8; 6],
 }
 
+impl WireEnd<'_> {
+    /// Brings the interface up; its link-local address is usable at once.
+    ///
+    /// # Errors
+    /// What `ip` or the kernel says.
+    pub fn bring_up(&self) -> Result<(), Error> {
+        self.namespace.set_parameter(&format!("net/ipv6/conf/{}/accept_dad", self.interface), "0")?;
+        self.namespace.ip(&["link", "set", self.interface, "up"]).map(drop)
+    }
+}
+
 /// Lays a wire (a veth pair) between two namespaces; both ends are up, and their link-local addresses are
 /// usable at once.
 ///
@@ -189,11 +200,7 @@ pub fn connect(left: WireEnd<'_>, right: WireEnd<'_>) -> Result<(), Error> {
         "address",
         &mac(right.link_address),
     ])?;
-    for end in [left, right] {
-        end.namespace.set_parameter(&format!("net/ipv6/conf/{}/accept_dad", end.interface), "0")?;
-        end.namespace.ip(&["link", "set", end.interface, "up"])?;
-    }
-    Ok(())
+    [left, right].iter().try_for_each(WireEnd::bring_up)
 }
 
 /// Has `command` run inside the namespace.

@@ -1,11 +1,10 @@
 //! The claims of `mga-node lab section5`, tried on the captures of the real KAME daemons of the thesis's own snapshot.
-//! They must hold there (with the exceptions named), and must fail on the wrong captures and on doctored ones: that is
-//! what shows that a verdict judges anything.
-//! Run by `cargo test --test lab_claims`.
-
-#![cfg(lab)]
+//! They must hold there (with the exceptions named), and must fail on the wrong captures and on doctored ones.
+//! Run by `cargo test --test lab_claims section5`.
 
 use std::{path::Path, time::Duration};
+
+use crate::doctoring::{self, Captures, Dose, drop_if, failed, rewritten, with_message};
 
 use mga_node::{
     lab::{
@@ -19,15 +18,21 @@ use mga_node::{
         view::{Segment, View},
     },
     wire::{
-        Packet, PacketBuffer,
         icmpv6::Icmpv6Message,
-        mobility::{Message, MobilityHeader, MobilityOption, Status, UpdateFlags},
+        mobility::{Message, MobilityOption, Status, UpdateFlags},
         rewrite,
     },
 };
 
-type Captures = Vec<(String, Vec<Frame>)>;
 type Section = fn(&Trace) -> Vec<Finding>;
+
+fn judge(section: Section, captures: Captures) -> Vec<Finding> {
+    doctoring::judge(section, captures, &figure11::owners())
+}
+
+fn fails_when(section: Section, name: &str, claim: &str, doctor: impl Fn(&View, &[u8]) -> Dose) {
+    doctoring::fails_when(section, &kame(name), &figure11::owners(), claim, doctor);
+}
 
 fn kame(section: &str) -> Captures {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("pcaps/kame").join(section);
@@ -38,19 +43,6 @@ fn kame(section: &str) -> Captures {
             let frames = if file.exists() { capture::read(&file).unwrap() } else { Vec::new() };
             (node.name().to_owned(), frames)
         })
-        .collect()
-}
-
-fn judge(section: Section, captures: Captures) -> Vec<Finding> {
-    section(&Trace::new(captures, &figure11::owners()))
-}
-
-/// The names of the claims that did not hold.
-fn failed(findings: &[Finding]) -> Vec<&str> {
-    findings
-        .iter()
-        .filter(|finding| finding.verdict != Verdict::Pass)
-        .map(|finding| finding.name.as_str())
         .collect()
 }
 
@@ -85,60 +77,6 @@ fn kame_5_3() {
     assert_eq!(failed(&findings), ["telnet-survives-ai1", "telnet-survives-ai2"]);
 }
 
-/// What doctoring does with a packet.
-enum Dose {
-    Keep,
-    Drop,
-    Delay(Duration),
-    Replace(Vec<u8>),
-}
-
-/// Gives every packet of every capture to `doctor`. The copies of a packet at several nodes are treated alike.
-fn doctored(section: &str, doctor: impl Fn(&View, &[u8]) -> Dose) -> Captures {
-    let mut captures = kame(section);
-    let mut changed = 0;
-    for (_, frames) in &mut captures {
-        let mut kept = Vec::new();
-        for mut frame in frames.drain(..) {
-            match doctor(&View::parse(&frame.ipv6).unwrap(), &frame.ipv6) {
-                Dose::Keep => {
-                    kept.push(frame);
-                    continue;
-                }
-                Dose::Drop => {}
-                Dose::Delay(time) => {
-                    frame.at += time;
-                    kept.push(frame);
-                }
-                Dose::Replace(ipv6) => {
-                    frame.ipv6 = ipv6;
-                    kept.push(frame);
-                }
-            }
-            changed += 1;
-        }
-        *frames = kept;
-    }
-    assert!(changed > 0, "the doctoring found its packet");
-    captures
-}
-
-/// The packet with its mobility message changed and the checksum made right again.
-fn with_message(packet: &[u8], change: impl Fn(&mut Message)) -> Dose {
-    let parsed = Packet::parse(packet).unwrap();
-    let mut header = MobilityHeader::parse(parsed.payload()).unwrap();
-    change(&mut header.message);
-    let mut bytes = packet[..parsed.upper.offset].to_vec();
-    bytes.extend(header.emit_for(&parsed.final_source(), &parsed.final_destination()));
-    let length = u16::try_from(bytes.len() - 40).unwrap();
-    bytes[4..6].copy_from_slice(&length.to_be_bytes());
-    Dose::Replace(bytes)
-}
-
-fn drop_if(condition: bool) -> Dose {
-    if condition { Dose::Drop } else { Dose::Keep }
-}
-
 fn update(view: &View) -> Option<(u16, bool)> {
     match view.mobility()? {
         Message::BindingUpdate(update) => {
@@ -150,22 +88,6 @@ fn update(view: &View) -> Option<(u16, bool)> {
 
 fn is_acknowledgement(view: &View, status: u8) -> bool {
     matches!(view.mobility(), Some(Message::BindingAcknowledgement(message)) if message.status.0 == status)
-}
-
-fn rewritten(packet: &[u8], rewrite: impl Fn(&mut PacketBuffer)) -> Dose {
-    let mut buffer = PacketBuffer::new(packet);
-    rewrite(&mut buffer);
-    Dose::Replace(buffer.as_slice().to_vec())
-}
-
-/// The claim must hold on the genuine captures and fail on the doctored ones.
-fn fails_when(section: Section, name: &str, claim: &str, doctor: impl Fn(&View, &[u8]) -> Dose) {
-    let genuine = judge(section, kame(name));
-    assert!(!failed(&genuine).contains(&claim), "{claim} holds on the genuine captures");
-    let findings = judge(section, doctored(name, doctor));
-    let finding = findings.iter().find(|finding| finding.name == claim).unwrap();
-    assert_eq!(finding.verdict, Verdict::Fail, "{finding}");
-    assert!(!finding.seen.is_empty());
 }
 
 #[test]
