@@ -196,3 +196,29 @@ fn an_agent_that_refuses_binding_identifiers_is_asked_without() {
         assert!(identified(&sent(&mut ar)[0]), "but when somebody orders it");
     }
 }
+
+#[test]
+fn a_member_that_moved_leaves_where_it_was() {
+    let mut ar = member(ServiceConfig::default());
+    ar.handle_command(at(10.0), &ArCommand::Move(AR2));
+    assert_eq!(updates(&sent(&mut ar)), [(501, 1000)]);
+    ar.handle_packet(at(10.1), &granted_at(AR2, AGENT, 0, 501, 1000, &[]));
+    let left = sent(&mut ar);
+    assert_eq!(updates(&left), [(501, 0)]);
+    assert_eq!(left[0].source, AR2);
+    let options = &left[0].update().expect("a Binding Update").options;
+    assert!(options.contains(&MobilityOption::AlternateCareOfAddress(AR1)));
+    // The answer to that is not one to the registration.
+    ar.handle_packet(at(10.2), &granted_at(AR2, AGENT, 0, 501, 0, &[]));
+    assert!(actions(&mut ar).is_empty());
+    assert_eq!(ar.registrations(at(10.2))[0].state, "registered");
+}
+
+#[test]
+fn in_the_basic_model_a_move_is_one_binding_update() {
+    let mut ar = registered(ArPolicy::default());
+    ar.handle_command(at(10.0), &ArCommand::Move(AR2));
+    assert_eq!(updates(&sent(&mut ar)), [(501, 1000)]);
+    ar.handle_packet(at(10.1), &acknowledged(AGENT, AR2, 0, 501, 1000));
+    assert!(sent(&mut ar).is_empty());
+}

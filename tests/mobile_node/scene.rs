@@ -256,10 +256,22 @@ pub fn granted(
     lifetime: u16,
     midway_agents: &[Ipv6Addr],
 ) -> Vec<u8> {
+    granted_at(AR1, source, status, sequence, lifetime, midway_agents)
+}
+
+/// The same to this care-of address.
+pub fn granted_at(
+    care_of: Ipv6Addr,
+    source: Ipv6Addr,
+    status: u8,
+    sequence: u16,
+    lifetime: u16,
+    midway_agents: &[Ipv6Addr],
+) -> Vec<u8> {
     let grant = Grant { extensions: Extensions::all(), agents: midway_agents.to_vec(), ..Grant::default() };
     let options = [MobilityOption::Experimental(grant.into())];
     let header = answer(status, sequence, lifetime, &options).emit_for(&source, &ANYCAST);
-    routed(source, AR1, next_header::MOBILITY, &header)
+    routed(source, care_of, next_header::MOBILITY, &header)
 }
 
 /// A Binding Acknowledgement to a node at home: straight to the anycast address.

@@ -83,6 +83,9 @@ impl Ar {
                 let report = report.anycast(anycast).care_of(care_of).peer(agent);
                 self.report(report.sequence(sequence).lifetime(lifetime.seconds()));
                 self.report_model(anycast, agent, advanced);
+                if let Some(former) = before.filter(|_| moved) {
+                    self.leave_former(now, (anycast, agent), former, sequence);
+                }
                 self.renew_correspondents(now, anycast);
             }
             Outcome::Home { agent } => {

@@ -51,6 +51,9 @@ impl Ar {
                 let event = if renewed { Report::info("registered") } else { Report::debug("refreshed") };
                 self.report(report(event).sequence(sequence).lifetime(lifetime.seconds()));
                 self.report_model(anycast, agent, advanced);
+                if let Some(former) = before.filter(|before| *before != care_of) {
+                    self.leave_former(now, key, former, sequence);
+                }
             }
             Outcome::Lost { status, reason, clause, .. } => {
                 self.forsake(key);

@@ -5,7 +5,10 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use super::{Ar, Registration};
+use super::Ar;
+use super::registration::Registration;
+use super::service::Service;
+use super::update::{home_update, update_packet};
 use crate::protocol::action::Action;
 use crate::protocol::clock::Instant;
 use crate::protocol::input::is_routable_unicast;
@@ -13,6 +16,7 @@ use crate::protocol::report::Report;
 use crate::wire::PacketBuffer;
 use crate::wire::chain::Packet;
 use crate::wire::ipv6::{Ipv6Header, next_header};
+use crate::wire::mobility::{Lifetime, kind};
 use crate::wire::rewrite::strip_routing2;
 use crate::wire::tunnel::decapsulate;
 
@@ -89,6 +93,29 @@ impl Ar {
                 });
             }
         }
+    }
+
+    /// An agent of the advanced model tells responders without a name (RFC 4283) apart by their care-of address, so one
+    /// that has moved is two members there: the former one leaves. Should that be lost, the agent's probes find out.
+    pub(super) fn leave_former(
+        &mut self,
+        now: Instant,
+        (anycast, agent): (Ipv6Addr, Ipv6Addr),
+        former: Ipv6Addr,
+        sequence: u16,
+    ) {
+        let home = self.registrations.get(&anycast).filter(|home| home.agent == Some(agent));
+        let is_member = home.or(self.midway.get(&(anycast, agent))).is_some_and(Registration::is_member);
+        if !is_member
+            || self.membership.is_some()
+            || self.pace.take(now, agent, kind::BINDING_UPDATE).is_err()
+        {
+            return;
+        }
+        let offer = self.services.get(&anycast).map(Service::offer);
+        let header = home_update(&former, sequence, Lifetime::ZERO, offer, std::iter::empty());
+        self.counters.count("binding-update.sent");
+        self.actions.push_back(Action::Send(update_packet(&self.config.care_of, &agent, &anycast, &header)));
     }
 
     /// The agent knows the new care-of address: the initiators' turn (RFC 3775 11.7.2).
