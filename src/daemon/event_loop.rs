@@ -253,10 +253,12 @@ impl Daemon<'_> {
                 Fate::Deliver => self.delivering.push(packet),
                 Fate::Role => {
                     self.node.handle_packet(now, packet.as_slice());
+                    self.carry_out_all();
                     self.host.recycle(packet);
                 }
                 Fate::DeliverAndRole => {
                     self.node.handle_packet(now, packet.as_slice());
+                    self.carry_out_all();
                     self.delivering.push(packet);
                 }
                 Fate::Drop(_) => self.host.recycle(packet),
@@ -274,6 +276,13 @@ impl Daemon<'_> {
 
     /// Carries out everything the role has asked for, then moves packets.
     fn act(&mut self) {
+        self.carry_out_all();
+        self.flush();
+    }
+
+    /// Carries out everything the role has asked for. The next packet of a batch must find the rules that the one
+    /// before it has brought: data follows an update at once.
+    fn carry_out_all(&mut self) {
         while let Some(action) = self.node.poll_action() {
             if let Err(error) = self.carry_out(action)
                 && self.log.allows(self.now(), "system-refusal")
@@ -281,7 +290,6 @@ impl Daemon<'_> {
                 tracing::error!(%error, "the system refused what the protocol needs");
             }
         }
-        self.flush();
     }
 
     fn carry_out(&mut self, action: Action) -> Result<(), platform::Error> {

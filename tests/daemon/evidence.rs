@@ -3,18 +3,23 @@
 //! Asked by every network of the tests of the running program about everything that its hosts sent.
 
 use std::{
-    fs::{self, File},
+    fs,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
 };
 
-use mga_node::platform::netns::{self, NetworkNamespace};
+use mga_node::platform::netns::NetworkNamespace;
 use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
 };
-
-use crate::figure11::{Background, PATIENCE, until};
 
 /// What is recorded: everything but TCP, whose sums the kernels leave to the hardware that there is none of, whether
 /// it is bare, in a tunnel, or behind a home address option or routing header.
@@ -28,46 +33,72 @@ const RECORDED: &str = "ip6 and ip6[6] != 6 and ip6[6] != 17 and \
                         not (ip6[6] == 41 and (ip6[46] == 6 or ip6[46] == 17)) and \
                         not ((ip6[6] == 60 or ip6[6] == 43) and (ip6[40] == 6 or ip6[40] == 17))";
 
-/// A tcpdump that writes what comes in to a namespace.
+/// How long a recorder sleeps at most before it looks whether it shall stop.
+const WAKE_MILLISECONDS: u8 = 20;
+
+/// Writes what comes in to a namespace.
 pub struct Recorder {
-    tcpdump: Background,
     pub capture: PathBuf,
-    log: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Recorder {
-    /// Records one interface, or `any`; `extra` are further words of tcpdump. Packets count from the return of this on.
-    pub fn start(namespace: &NetworkNamespace, interface: &str, extra: &[&str], capture: PathBuf) -> Self {
-        let log = capture.with_extension("log");
-        let mut command = Command::new("tcpdump");
-        netns::in_namespace(&mut command, namespace).expect("a descriptor");
-        let child = command
-            .args(["-i", interface, "-U", "-n", "--immediate-mode", "-s", "0", "-B", "16384"])
-            .args(extra)
-            .arg("-w")
-            .arg(&capture)
-            .arg(RECORDED)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("a log"))
-            .spawn()
-            .expect("tcpdump runs");
-        let recorder = Self { tcpdump: Background(child), capture, log };
-        assert!(until(PATIENCE, || recorder.said().contains("listening on")), "{}", recorder.said());
+    /// Records what comes in by one interface, or by `any`. Packets count from the return of this on.
+    pub fn start(namespace: &NetworkNamespace, interface: &str, capture: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (tell, told) = mpsc::channel();
+        let thread = thread::spawn({
+            let (namespace, interface) = (namespace.handle().expect("a handle"), interface.to_owned());
+            let (capture, stop) = (capture.clone(), Arc::clone(&stop));
+            move || namespace.run(|| record(&interface, &capture, &stop, &tell)).expect("the namespace")
+        });
+        let recorder = Self { capture, stop, thread: Some(thread) };
+        told.recv().expect("it records");
         recorder
     }
 
-    fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Stops when what has come in is written; the capture stays where it is.
+    /// Stops when everything that has come in is written; the capture stays where it is.
     pub fn stop(mut self) -> PathBuf {
-        kill(Pid::from_raw(self.tcpdump.0.id() as i32), Signal::SIGINT).expect("signalled");
-        let ended = until(PATIENCE, || self.tcpdump.0.try_wait().expect("its state").is_some());
-        assert!(ended, "tcpdump goes on: {}", self.said());
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("it runs").join().expect("it has recorded");
         self.capture.clone()
     }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs in the namespace until told to stop.
+fn record(interface: &str, file: &Path, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
+    let capture = pcap::Capture::from_device(interface).expect("an interface");
+    let capture = capture.immediate_mode(true).snaplen(65_535).buffer_size(16 << 20).open().expect("libpcap");
+    let mut capture = capture.setnonblock().expect("libpcap");
+    capture.filter(RECORDED, true).expect("a filter");
+    capture.direction(pcap::Direction::In).expect("a direction");
+    let mut file = capture.savefile(file).expect("a file");
+    ready.send(()).expect("somebody waits");
+    loop {
+        // Read before looking for packets: what came in before the request to stop is still taken.
+        let stopping = stop.load(Ordering::Relaxed);
+        match capture.next_packet() {
+            Ok(packet) => file.write(&packet),
+            Err(pcap::Error::TimeoutExpired) if stopping => break,
+            Err(pcap::Error::TimeoutExpired) => {
+                let mut readable = [PollFd::new(capture.as_fd(), PollFlags::POLLIN)];
+                match poll(&mut readable, PollTimeout::from(WAKE_MILLISECONDS)) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    file.flush().expect("written");
+    assert_eq!(capture.stats().expect("statistics").dropped, 0, "packets were not recorded");
 }
 
 /// What tshark counts as an error. Its own words for a message it does not know are among them.
@@ -107,9 +138,9 @@ fn a_wrong_checksum_is_found_and_no_right_one() {
 
 #[test]
 fn what_a_host_sends_is_recorded() {
-    let network = crate::figure11::Figure11::unjudged();
+    let network = crate::figure11::Figure11::new();
     let capture = network.scratch.join("one.pcap");
-    let recorder = Recorder::start(&network.router, "any", &["-Q", "in"], capture);
+    let recorder = Recorder::start(&network.router, "any", capture);
     network
         .run(crate::figure11::At::Ai1, &["ping", "-c", "1", "-W", "10", "-p", "6d6761", "2001:db8:0:2::1"]);
     let octets = fs::read(recorder.stop()).expect("a capture");

@@ -7,7 +7,10 @@ use std::{
     net::Ipv6Addr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -64,25 +67,55 @@ impl At {
     }
 }
 
+/// The kernel's table of neighbours is small, and one for all namespaces: where it is full nobody can send.
+static ALONE: RwLock<()> = RwLock::new(());
+
+/// Held as long as a network is there.
+#[expect(dead_code, reason = "held, not read")]
+enum Place {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// False while neighbours of networks that are gone fill half of the kernel's table; true where that cannot be read.
+fn there_is_room_for_neighbours() -> bool {
+    let number = |path: &str, radix| {
+        let text = fs::read_to_string(path).ok()?;
+        u32::from_str_radix(text.lines().last()?.split_whitespace().next()?, radix).ok()
+    };
+    let most = number("/proc/sys/net/ipv6/neigh/default/gc_thresh3", 10);
+    let now = number("/proc/net/stat/ndisc_cache", 16);
+    most.zip(now).is_none_or(|(most, now)| now < most / 2)
+}
+
 pub struct Figure11 {
     /// What the hosts say, where that is to be judged at the end.
     recorder: Option<Recorder>,
     pub router: NetworkNamespace,
     hosts: Vec<NetworkNamespace>,
     pub scratch: PathBuf,
+    // Last, so that it is given up when everything else is gone.
+    _place: Place,
 }
 
 impl Figure11 {
     /// The network; everything that its hosts send is judged when it goes.
     pub fn new() -> Self {
-        let mut network = Self::unjudged();
+        let place = ALONE.read().unwrap_or_else(PoisonError::into_inner);
+        let mut network = Self::build(Place::Shared(place));
         let capture = network.scratch.join("hosts.pcap");
-        network.recorder = Some(Recorder::start(&network.router, "any", &["-Q", "in"], capture));
+        network.recorder = Some(Recorder::start(&network.router, "any", capture));
         network
     }
 
-    /// The network for tests whose hosts are told nonsense, and quote it in their errors.
-    pub fn unjudged() -> Self {
+    /// The network for tests whose hosts are told nonsense: they quote it in their errors, which nobody judges, and
+    /// make so many neighbours of it that no other network may be there meanwhile.
+    pub fn alone() -> Self {
+        Self::build(Place::Alone(ALONE.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn build(place: Place) -> Self {
+        until(PATIENCE, there_is_room_for_neighbours);
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let tag = format!("mgad-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let scratch = std::env::temp_dir().join(&tag);
@@ -91,6 +124,7 @@ impl Figure11 {
             |name: String| NetworkNamespace::create(&format!("{tag}-{name}")).expect("these tests need root");
         let network = Self {
             recorder: None,
+            _place: place,
             router: make("rt".to_owned()),
             hosts: At::ALL.iter().map(|at| make(format!("{at:?}").to_lowercase())).collect(),
             scratch,

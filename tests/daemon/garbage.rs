@@ -66,7 +66,7 @@ fn survives(network: &Figure11, at: At, node: &mut Node) -> Value {
 
 #[test]
 fn an_agent_survives_garbage() {
-    let network = Figure11::unjudged();
+    let network = Figure11::alone();
     let mut agent = network.start(At::Haa, &AGENT);
     // Somebody who asked for all events and reads none.
     let mut sleeper = UnixStream::connect(&agent.control).expect("connected");
@@ -90,7 +90,7 @@ fn an_agent_survives_garbage() {
 
 #[test]
 fn a_responder_survives_garbage_in_service() {
-    let network = Figure11::unjudged();
+    let network = Figure11::alone();
     let agent = network.start_agent();
     let mut responder = network.start_responder(At::Ar1, &agent);
     survives(&network, At::Ar1, &mut responder);
@@ -100,7 +100,7 @@ fn a_responder_survives_garbage_in_service() {
 
 #[test]
 fn an_initiator_survives_garbage_and_binds_nothing() {
-    let network = Figure11::unjudged();
+    let network = Figure11::alone();
     let mut initiator = network.start(At::Ai1, &INITIATOR);
     survives(&network, At::Ai1, &mut initiator);
     assert_eq!(initiator.show("bindings"), Value::Array(Vec::new()));
@@ -109,7 +109,7 @@ fn an_initiator_survives_garbage_and_binds_nothing() {
 
 #[test]
 fn a_flood_of_refused_binding_updates_is_summed_up_in_the_log() {
-    let network = Figure11::unjudged();
+    let network = Figure11::alone();
     let agent = network.start_agent();
     throw(&network, At::Haa, 3);
     let refused = agent.show("stats")["protocol"].to_string();

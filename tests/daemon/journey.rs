@@ -1,6 +1,6 @@
 //! A responder's whole way with real nodes around it: from home over two foreign links and back (RFC 3775 11.5).
 //! What it says in Mobility Headers on the way is read from a capture of its own wire, in order.
-//! Run by `cargo test --test daemon journey`; needs tcpdump.
+//! Run by `cargo test --test daemon journey`.
 
 use std::net::Ipv6Addr;
 
@@ -110,7 +110,7 @@ fn from_home_over_two_foreign_links_and_back_every_message_comes_in_its_order() 
     let agent = network.start_agent();
     let initiator = network.start(At::Ai2, &INITIATOR);
     let capture = network.scratch.join("journey.pcap");
-    let recorder = Recorder::start(&network.router, &At::Ar1.router_interface(), &["-Q", "in"], capture);
+    let recorder = Recorder::start(&network.router, &At::Ar1.router_interface(), capture);
     let responder = network.start(At::Ar1, &RESPONDER);
     let is_free = |node: &Node| node.show("bindings") == Value::Array(Vec::new());
     let reached = |place: &str| {

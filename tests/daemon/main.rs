@@ -1,7 +1,7 @@
 //! The built program as people run it: real processes on thesis Figure 11, in network namespaces of their own.
 //! Thesis sections 4 and 5, RFC 3775 and the command line of the design are what is checked.
 //! Run by `cargo test --test daemon` as root; needs iproute2, nftables, iputils and python3.
-#![cfg(target_os = "linux")]
+#![cfg(lab)]
 
 mod application;
 mod control;

@@ -1,6 +1,6 @@
 //! Peers that are scripts (tests/daemon/peer/, scapy) talk to one running node over its wire: rules of RFC 3775
 //! sections 8 to 11 that only real kernels can show, without our own encoder or decoder on the other side.
-//! Run by `cargo test --test daemon scripted`; needs scapy and tshark.
+//! Run by `cargo test --test daemon scripted`; needs scapy.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn play(network: &Figure11, at: At, node: &Node, scenario: &str, case: &str) {
         .output()
         .expect("python3 runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario} {case}: {said}\n{}", node.log());
+    assert!(output.status.success(), "{scenario} {case}: {said}\n{}\n{}", node.log(), node.show("stats"));
     let heard = String::from_utf8_lossy(&output.stdout);
     assert!(heard.trim().parse::<u32>().is_ok_and(|frames| frames > 0), "{scenario} {case} heard {heard:?}");
 }

@@ -11,11 +11,11 @@ CHECKED = {6: "TCP", 17: "UDP", 58: "ICMPv6", 135: "Mobility Header"}
 
 
 def packets(path):
-    """The IPv6 packets of a capture of an Ethernet interface (link type 1) or of all interfaces (276)."""
+    """The IPv6 packets of a capture of an Ethernet interface (link type 1) or of all interfaces (113)."""
     with open(path, "rb") as file:
         octets = file.read()
     order = {0xA1B2C3D4: "<", 0xD4C3B2A1: ">"}[struct.unpack("<I", octets[:4])[0]]
-    header, kind = {1: (14, 12), 276: (20, 0)}[struct.unpack(order + "I", octets[20:24])[0]]
+    header, kind = {1: (14, 12), 113: (16, 14)}[struct.unpack(order + "I", octets[20:24])[0]]
     at = 24
     while at < len(octets):
         taken, length = struct.unpack(order + "II", octets[at + 8:at + 16])
