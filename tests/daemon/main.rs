@@ -11,6 +11,7 @@ mod garbage;
 mod home_link;
 mod journey;
 mod lifecycle;
+mod members;
 mod midway;
 mod mistakes;
 mod movement;

@@ -14,7 +14,7 @@ fn silence(network: &Figure11, addresses: &str) {
 }
 
 /// Plays one case of a scenario at the router's end of a node's wire.
-fn play(network: &Figure11, at: At, node: &Node, scenario: &str, case: &str) {
+pub fn play(network: &Figure11, at: At, node: &Node, scenario: &str, case: &str) {
     // The script's own addresses are nobody's.
     silence(network, "2001:db8:0:9::/64");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/daemon/peer");
