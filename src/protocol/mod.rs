@@ -17,6 +17,7 @@ pub mod home_link;
 pub mod home_prefixes;
 pub mod input;
 pub mod limits;
+pub mod liveness;
 pub mod maa;
 pub mod measure;
 pub mod pace;

@@ -3,5 +3,9 @@
 //! packet without asking. Made by `haa`, carried out by `forwarding`.
 
 mod group;
+mod rendezvous;
+mod selector;
 
 pub use group::{Affinity, Group, GroupMember, SLOTS, Takes, slot_of};
+pub use rendezvous::{Contender, slots};
+pub use selector::{Candidate, Criterion, Judgement, Selector};

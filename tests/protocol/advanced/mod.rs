@@ -4,3 +4,5 @@
 
 mod affinity;
 mod data_path;
+mod liveness;
+mod selection;
