@@ -29,6 +29,7 @@ pub fn event(value: &Value) -> String {
         ("status", "status"),
         ("lifetime", "lifetime"),
         ("metric", "metric"),
+        ("sources", "sources"),
     ] {
         if let Some(field) = value.get(key) {
             line += &format!(" {name} {}", plain(field));

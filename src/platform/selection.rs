@@ -13,7 +13,7 @@ const ICMPV6: u8 = 58;
 pub struct Selection {
     /// (next header, source, destination) of every class that is taken away from the kernel.
     pub(super) stolen: HashSet<(u8, Option<Ipv6Addr>, Ipv6Addr)>,
-    /// Destinations whose ICMPv6 errors and mobility messages are copied to us.
+    /// Destinations whose ICMPv6 errors, echo replies and mobility messages are copied to us.
     pub(super) tapped: HashSet<Ipv6Addr>,
     /// Whether Router Advertisements, Neighbor Solicitations and Neighbor Advertisements are copied to us.
     pub(super) neighbor_discovery: bool,
@@ -49,7 +49,7 @@ impl Selection {
         }
         let tapped = next_header == ICMPV6
             && match payload.first()? {
-                1..=4 | 144..=147 => self.tapped.contains(&destination),
+                1..=4 | 129 | 144..=147 => self.tapped.contains(&destination),
                 134..=136 => self.neighbor_discovery,
                 _ => false,
             };

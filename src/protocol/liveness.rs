@@ -128,11 +128,16 @@ impl Liveness {
         Some(Due::Probe(probe))
     }
 
+    /// True when an answer like this is waited for.
+    pub fn awaits(&self, sequence: u16, nonce: &[u8]) -> bool {
+        self.open.iter().any(|probe| probe.sequence == sequence && probe.nonce == *nonce)
+    }
+
     /// An answer came; true when the member is back by it. One that answers no probe of ours changes nothing.
     pub fn answered(&mut self, now: Instant, sequence: u16, nonce: &[u8], probing: &Probing) -> bool {
         let is_it = |probe: &Probe| probe.sequence == sequence && probe.nonce == *nonce;
         let Some(at) = self.open.iter().position(is_it) else { return false };
-        let Some(probe) = self.open.drain(..=at).last() else { return false };
+        let Some(probe) = self.open.drain(..=at).next_back() else { return false };
         let sample = now.saturating_since(probe.sent);
         self.distance = Some(match self.distance {
             None => sample,

@@ -38,6 +38,8 @@ pub struct Report {
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<usize>,
     /// A responder's own measure, in thousandths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<u32>,
@@ -60,6 +62,7 @@ impl Report {
             sequence: None,
             status: None,
             lifetime: None,
+            sources: None,
             metric: None,
             reason: "",
             clause: "",
@@ -123,6 +126,12 @@ impl Report {
         self
     }
 
+    /// Names a number of sources.
+    pub fn sources(mut self, count: usize) -> Self {
+        self.sources = Some(count);
+        self
+    }
+
     /// Says why, and which clause wants it.
     pub fn because(mut self, reason: &'static str, clause: &'static str) -> Self {
         self.reason = reason;
@@ -154,6 +163,9 @@ impl fmt::Display for Report {
         }
         if let Some(thousandths) = self.metric {
             write!(f, " metric {thousandths}")?;
+        }
+        if let Some(count) = self.sources {
+            write!(f, " sources {count}")?;
         }
         if !self.reason.is_empty() {
             write!(f, ": {}", self.reason)?;

@@ -43,7 +43,7 @@ impl Selection {
             blocks.accept_class(*next_header, *source, Some(*destination));
         }
         for destination in &self.tapped {
-            blocks.accept_icmpv6(&[(1, 4), (144, 147)], Some(*destination));
+            blocks.accept_icmpv6(&[(1, 4), (129, 129), (144, 147)], Some(*destination));
         }
         if self.neighbor_discovery {
             blocks.accept_icmpv6(&[(134, 136)], None);
@@ -57,7 +57,7 @@ impl Selection {
             for next_header in next_headers {
                 blocks.accept_class(next_header, None, None);
             }
-            blocks.accept_icmpv6(&[(1, 4), (134, 136), (144, 147)], None);
+            blocks.accept_icmpv6(&[(1, 4), (129, 129), (134, 136), (144, 147)], None);
         }
         blocks.reject();
         blocks.code
@@ -317,7 +317,7 @@ mod tests {
                     prop::sample::select(vec![41_u8, 43, 58, 60, 135, 6]),
                     0..9_u16,
                     0..9_u16,
-                    prop::sample::select(vec![0_u8, 1, 4, 5, 128, 133, 134, 135, 136, 137, 143, 144, 147, 148, 255]),
+                    prop::sample::select(vec![0_u8, 1, 4, 5, 128, 129, 130, 133, 134, 135, 136, 137, 143, 144, 147, 148, 255]),
                     30..48_usize,
                 ),
                 30,

@@ -466,7 +466,7 @@ impl Host {
         self.set_filter(wanted)
     }
 
-    /// Copies ICMPv6 errors and mobility messages (types 1-4 and 144-147) to one of `addresses`, and with
+    /// Copies ICMPv6 errors and mobility messages (types 1-4, 129 and 144-147) to one of `addresses`, and with
     /// `neighbor_discovery` all Router Advertisements, Neighbor Solicitations and Neighbor Advertisements; replaces the
     /// former choice. They come in by [`Intake::Tap`](super::Intake::Tap).
     ///

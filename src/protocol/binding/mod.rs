@@ -3,4 +3,5 @@
 //! machines in `ar`. Used by the roles.
 
 pub mod cache;
+pub mod members;
 pub mod sequence;

@@ -2,7 +2,8 @@
 //! looks at it, the answer to one that is refused, and what an operator's change of a member ends.
 //! Called by `haa` for every Binding Update and by the daemon.
 
-use std::net::Ipv6Addr;
+use super::membership::End;
+use crate::protocol::binding::members::Member;
 
 use super::Haa;
 use crate::protocol::acknowledgement::{self, Answered, Seal};
@@ -98,11 +99,7 @@ impl Haa {
     }
 
     fn end_bindings_of(&mut self, member: MemberId) {
-        let waiting = self.pending.iter().filter(|(_, pending)| pending.binding.owner == Some(member));
-        let waiting: Vec<Ipv6Addr> = waiting.map(|(anycast, _)| *anycast).collect();
-        for anycast in waiting {
-            self.take_pending(&anycast);
-        }
+        self.forget_waiting_of(member);
         let owned = self.cache.iter().filter(|binding| binding.owner == Some(member));
         let owned: Vec<_> = owned.map(|binding| binding.key()).collect();
         for key in owned {
@@ -112,5 +109,8 @@ impl Haa {
                 Report::info("binding-removed").anycast(binding.home_address).care_of(binding.care_of);
             self.report(report.because("the operator removed the member or switched it off", ""));
         }
+        let joined = self.joined.iter().filter(|joined| joined.binding().owner == Some(member));
+        let joined = joined.map(Member::key).collect();
+        self.end_members(joined, End::Ordered);
     }
 }

@@ -1,11 +1,14 @@
-//! What a home anycast agent is told: at its start, about its home link (RFC 3775 10), and by an operator while it runs.
+//! What a home anycast agent is told: at its start, about its home link (RFC 3775 10) and about addresses of the
+//! advanced model (thesis 4.3), and by an operator while it runs.
 //! Values only; the daemon makes them from its configuration. Read by the other files of `haa`.
 
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
+use crate::protocol::liveness::Probing;
 use crate::protocol::prefix_discovery::AdvertisementWindow;
+use crate::protocol::select::{Affinity, Criterion};
 use crate::wire::mobility::Lifetime;
 
 /// What the agent is told at its start.
@@ -61,11 +64,44 @@ impl Default for HomeLinkConfig {
     }
 }
 
+/// How an anycast address of the advanced model is served (thesis 4.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// What new sources are given to responders by.
+    pub criterion: Criterion,
+    /// Care-of addresses in the order of [`Criterion::Preference`].
+    pub preference: Vec<Ipv6Addr>,
+    /// By how many percent a responder must be better than the one chosen to take its place.
+    pub margin: u32,
+    /// For how long a source stays with its responder; `None` chooses for every packet.
+    pub affinity: Option<Affinity>,
+    pub probing: Probing,
+    /// Further agents that responders of this address should register with (thesis 4.3.3).
+    pub agents: Vec<Ipv6Addr>,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            criterion: Criterion::default(),
+            preference: Vec::new(),
+            margin: 20,
+            affinity: Some(Affinity::default()),
+            probing: Probing::default(),
+            agents: Vec::new(),
+        }
+    }
+}
+
 /// What an operator tells a running agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HaaCommand {
     /// Remove the binding of this anycast address, or all.
     Deregister(Option<Ipv6Addr>),
+    /// Give the member at this care-of address no new sources, at this anycast address or all.
+    Drain { anycast: Option<Ipv6Addr>, care_of: Ipv6Addr },
+    /// Undo that.
+    Undrain { anycast: Option<Ipv6Addr>, care_of: Ipv6Addr },
     /// End: remove everything.
     Shutdown,
 }

@@ -6,9 +6,8 @@ use std::net::Ipv6Addr;
 
 use super::Haa;
 use super::registration::Update;
-use crate::protocol::acknowledgement::Answered;
 use crate::protocol::action::Action;
-use crate::protocol::binding::cache::Binding;
+use crate::protocol::auth::members::MemberId;
 use crate::protocol::binding::sequence::is_newer;
 use crate::protocol::clock::Instant;
 use crate::protocol::home_link;
@@ -18,12 +17,12 @@ use crate::wire::chain::Packet;
 use crate::wire::icmpv6::Icmpv6Message;
 use crate::wire::mobility::Status;
 
-/// A first registration that waits for duplicate address detection.
+/// First registrations of an anycast address that wait for its duplicate address detection: one, or at an address of
+/// the advanced model one of each responder.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    pub(super) binding: Binding,
-    pub(super) answered: Answered,
-    pub(super) until: Instant,
+    pub(super) waiting: Vec<Update>,
+    until: Instant,
 }
 
 impl Haa {
@@ -33,28 +32,63 @@ impl Haa {
         Some(pending)
     }
 
-    /// Duplicate address detection for a first registration (RFC 3775 10.3.1). Updates that arrive meanwhile only
-    /// replace what is waiting: one probe, one answer, for the newest number.
-    pub(super) fn probe(&mut self, now: Instant, binding: Binding, answered: Answered) {
-        let anycast = binding.home_address;
-        match self.pending.get_mut(&anycast) {
-            Some(waiting) => {
-                if is_newer(binding.sequence, waiting.binding.sequence) {
-                    waiting.binding = binding;
-                    waiting.answered = answered;
-                }
-            }
-            None => {
-                self.report(Report::debug("duplicate-address-detection").anycast(anycast));
-                self.actions.push_back(Action::Send(home_link::duplicate_address_probe(anycast)));
-                if let Some(link_local) = self.link_local_wanted(now, &binding) {
-                    self.actions.push_back(Action::Send(home_link::duplicate_address_probe(link_local)));
-                }
-                let until = now + DUPLICATE_ADDRESS_WAIT;
-                self.probes.insert((until, anycast));
-                self.pending.insert(anycast, Pending { binding, answered, until });
+    /// What waits of the binding or member that `update` is for.
+    pub(super) fn waiting_for(&self, update: &Update) -> Option<&Update> {
+        let pending = self.pending.get(&update.answered.home_address)?;
+        pending.waiting.iter().find(|waiting| waiting.concerns_the_same_as(update))
+    }
+
+    /// Lets nothing wait of the binding or member that `update` ends.
+    pub(super) fn forget_waiting(&mut self, update: &Update) {
+        let anycast = update.answered.home_address;
+        self.keep_waiting(|waiting| {
+            waiting.answered.home_address != anycast
+                || update.joining.is_some() && !waiting.concerns_the_same_as(update)
+        });
+    }
+
+    /// Lets nothing wait that this member sent.
+    pub(super) fn forget_waiting_of(&mut self, member: MemberId) {
+        self.keep_waiting(|waiting| waiting.owner() != Some(member));
+    }
+
+    fn keep_waiting(&mut self, keep: impl Fn(&Update) -> bool) {
+        let mut done = Vec::new();
+        for (anycast, pending) in &mut self.pending {
+            pending.waiting.retain(&keep);
+            if pending.waiting.is_empty() {
+                done.push(*anycast);
             }
         }
+        for anycast in done {
+            self.take_pending(&anycast);
+        }
+    }
+
+    /// Duplicate address detection for a first registration (RFC 3775 10.3.1). Updates that arrive meanwhile only
+    /// replace what is waiting: one probe, one answer, for the newest number.
+    pub(super) fn probe(&mut self, now: Instant, update: Update) {
+        let anycast = update.answered.home_address;
+        if let Some(pending) = self.pending.get_mut(&anycast) {
+            let same = |waiting: &&mut Update| match update.joining {
+                Some(_) => waiting.concerns_the_same_as(&update),
+                None => true,
+            };
+            match pending.waiting.iter_mut().find(same) {
+                Some(waiting) if is_newer(update.sequence, waiting.sequence) => *waiting = update,
+                Some(_) => {}
+                None => pending.waiting.push(update),
+            }
+            return;
+        }
+        self.report(Report::debug("duplicate-address-detection").anycast(anycast));
+        self.actions.push_back(Action::Send(home_link::duplicate_address_probe(anycast)));
+        if let Some(link_local) = self.link_local_wanted(now, update.flags, &anycast) {
+            self.actions.push_back(Action::Send(home_link::duplicate_address_probe(link_local)));
+        }
+        let until = now + DUPLICATE_ADDRESS_WAIT;
+        self.probes.insert((until, anycast));
+        self.pending.insert(anycast, Pending { waiting: vec![update], until });
     }
 
     /// While an address is probed, any sign of it on the link means status 134 (RFC 3775 10.3.1, RFC 4862 5.4).
@@ -71,14 +105,15 @@ impl Haa {
         let Some(target) = home_link::conflicts_with(&packet.header.source, message) else { return };
         let Some(anycast) = self.probed_for(now, &target) else { return };
         let Some(pending) = self.take_pending(&anycast) else { return };
-        let update = Update::of(&pending.binding, pending.answered);
-        self.reject(
-            &update,
-            Status::DUPLICATE_ADDRESS,
-            update.sequence,
-            "another node on the home link uses the anycast address",
-            "RFC 3775 10.3.1",
-        );
+        for update in &pending.waiting {
+            self.reject(
+                update,
+                Status::DUPLICATE_ADDRESS,
+                update.sequence,
+                "another node on the home link uses the anycast address",
+                "RFC 3775 10.3.1",
+            );
+        }
     }
 
     /// The anycast address that waits for the probe of `target`, which may be its link-local address.
@@ -86,8 +121,10 @@ impl Haa {
         if !target.is_unicast_link_local() {
             return self.pending.contains_key(target).then_some(*target);
         }
-        let waiting = self.pending.values().map(|pending| &pending.binding);
-        let mut waiting = waiting.filter(|binding| self.link_local_wanted(now, binding) == Some(*target));
-        waiting.next().map(|binding| binding.home_address)
+        let mut waiting = self.pending.values().flat_map(|pending| &pending.waiting);
+        let anycast = |update: &Update| update.answered.home_address;
+        let wants =
+            |update: &&Update| self.link_local_wanted(now, update.flags, &anycast(update)) == Some(*target);
+        waiting.find(wants).map(anycast)
     }
 }

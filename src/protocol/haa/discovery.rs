@@ -4,9 +4,11 @@
 
 use std::net::Ipv6Addr;
 
+use super::membership::End;
 use super::{Capture, Haa};
 use crate::protocol::action::Action;
-use crate::protocol::binding::cache::Binding;
+use crate::protocol::binding::cache::{Binding, BindingKey};
+use crate::protocol::binding::members::Member;
 use crate::protocol::clock::Instant;
 use crate::protocol::home_agents::Learned;
 use crate::protocol::home_link;
@@ -88,11 +90,17 @@ impl Haa {
             let report = Report::info("binding-removed").anycast(key.0).care_of(binding.care_of);
             self.report(report.because("the home prefix is no longer valid", "RFC 3775 10.3.1"));
         }
+        let homeless = self.joined.iter().map(Member::key);
+        let homeless = homeless.filter(|(anycast, _)| self.prefixes.of(now, anycast).is_none()).collect();
+        self.end_members(homeless, End::PrefixInvalid);
     }
 
     /// A Mobile Prefix Solicitation of a bound responder (RFC 3775 6.7); any other is not answered.
     pub(super) fn answer_prefix_solicitation(&mut self, now: Instant, packet: &Packet<'_>, identifier: u16) {
         let key = (packet.final_source(), packet.header.destination);
+        if self.prefix_discovery.is_some() && self.is_from_member(packet) {
+            return self.advertise_prefixes_to(now, key, packet.header.source, identifier, true);
+        }
         match &mut self.prefix_discovery {
             Some(discovery) if self.cache.get(&key).is_some() => {
                 discovery.solicited(now, key, identifier);
@@ -107,16 +115,28 @@ impl Haa {
         let preferred = self.prefixes.shortest_preferred(now);
         while let Some(due) = self.prefix_discovery.as_mut().and_then(|d| d.take_due(now, preferred)) {
             let Some(binding) = self.cache.get(&due.key) else { continue };
-            let (own, care_of, anycast) = (binding.own_address, binding.care_of, binding.home_address);
-            let options = self.prefixes.options(now, &self.config.agent);
-            let packet = prefix_discovery::advertisement(&own, &care_of, &anycast, due.identifier, options);
-            self.counters.count(if due.is_solicited {
-                "mobile-prefix-advertisement.solicited"
-            } else {
-                "mobile-prefix-advertisement.unsolicited"
-            });
-            self.actions.push_back(Action::Send(packet));
-            self.report(Report::debug("prefixes-advertised").anycast(anycast).care_of(care_of));
+            let care_of = binding.care_of;
+            self.advertise_prefixes_to(now, due.key, care_of, due.identifier, due.is_solicited);
         }
+    }
+
+    /// Sends a Mobile Prefix Advertisement to the responder that is bound under `key` at `care_of`.
+    fn advertise_prefixes_to(
+        &mut self,
+        now: Instant,
+        (anycast, own): BindingKey,
+        care_of: Ipv6Addr,
+        identifier: u16,
+        is_solicited: bool,
+    ) {
+        let options = self.prefixes.options(now, &self.config.agent);
+        let packet = prefix_discovery::advertisement(&own, &care_of, &anycast, identifier, options);
+        self.counters.count(if is_solicited {
+            "mobile-prefix-advertisement.solicited"
+        } else {
+            "mobile-prefix-advertisement.unsolicited"
+        });
+        self.actions.push_back(Action::Send(packet));
+        self.report(Report::debug("prefixes-advertised").anycast(anycast).care_of(care_of));
     }
 }

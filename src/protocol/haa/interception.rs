@@ -5,7 +5,6 @@ use std::net::Ipv6Addr;
 
 use super::{Capture, Haa};
 use crate::protocol::action::Action;
-use crate::protocol::binding::cache::Binding;
 use crate::protocol::clock::Instant;
 use crate::protocol::home_link;
 use crate::protocol::input::Refusal;
@@ -52,11 +51,16 @@ impl Haa {
         Some(home_link::link_local_of(home_address, prefix.prefix_len()))
     }
 
-    /// The link-local address that is to be defended with `binding`, which the L flag asks for.
-    pub(super) fn link_local_wanted(&self, now: Instant, binding: &Binding) -> Option<Ipv6Addr> {
+    /// The link-local address that is to be defended with `anycast`, which the L flag asks for.
+    pub(super) fn link_local_wanted(
+        &self,
+        now: Instant,
+        flags: UpdateFlags,
+        anycast: &Ipv6Addr,
+    ) -> Option<Ipv6Addr> {
         let on_home_link = self.capture == Capture::HomeLink;
-        let wanted = on_home_link && binding.flags.contains(UpdateFlags::LINK_LOCAL);
-        wanted.then(|| self.link_local_of(now, &binding.home_address)).flatten()
+        let wanted = on_home_link && flags.contains(UpdateFlags::LINK_LOCAL);
+        wanted.then(|| self.link_local_of(now, anycast)).flatten()
     }
 
     /// Defends `wanted` for `anycast` from now on and no other link-local address. Addresses of several prefixes may

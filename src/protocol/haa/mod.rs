@@ -8,6 +8,7 @@ use std::net::Ipv6Addr;
 use super::action::{Action, Observation};
 use super::auth::members::Members;
 use super::binding::cache::{Binding, BindingCache};
+use super::binding::members::{Member, MemberCache};
 use super::clock::Instant;
 use super::counters::Counters;
 use super::home_agents::{HomeAgentView, HomeAgents};
@@ -23,18 +24,26 @@ use crate::wire::mobility::{Lifetime, Message};
 use detection::Pending;
 use discovery::is_prefix_solicitation;
 use interception::is_neighbor_discovery;
+use membership::{End, Service};
+use probing::Watch;
+use steering::Steering;
 
 mod authentication;
 mod config;
 mod detection;
 mod discovery;
 mod interception;
+mod joining;
+mod membership;
+mod probing;
 mod refusal;
 mod registration;
+mod steering;
+mod tunnels;
 mod view;
 
-pub use config::{Capture, HaaCommand, HaaConfig, HomeLinkConfig};
-pub use view::BindingView;
+pub use config::{Capture, GroupConfig, HaaCommand, HaaConfig, HomeLinkConfig};
+pub use view::{BindingView, MemberView};
 
 /// The home anycast agent.
 #[derive(Debug)]
@@ -55,6 +64,11 @@ pub struct Haa {
     members: Option<Members>,
     /// When the probes of `pending` end, in order.
     probes: BTreeSet<(Instant, Ipv6Addr)>,
+    /// The anycast addresses of the advanced model, their members, and what is remembered of each.
+    services: BTreeMap<Ipv6Addr, Service>,
+    joined: MemberCache,
+    watch: Watch,
+    steering: Steering,
     limits: AnswerLimits,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -89,6 +103,10 @@ impl Haa {
             pending: BTreeMap::new(),
             members: None,
             probes: BTreeSet::new(),
+            services: BTreeMap::new(),
+            joined: MemberCache::default(),
+            watch: Watch::default(),
+            steering: Steering::default(),
             limits: AnswerLimits::default(),
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -111,20 +129,32 @@ impl Haa {
         if self.link_locals.contains_key(&packet.header.destination) && !is_neighbor_discovery(&packet) {
             return self.refuse_link_local(now, &packet);
         }
+        let is_to_group = self.services.contains_key(&packet.header.destination);
         match packet.upper.protocol {
+            next_header::MOBILITY if is_to_group => self.steer(now, &packet),
+            next_header::IPV6 => self.handle_tunnel(now, &packet),
+            _ if is_to_group => self.refuse_unserved(now, &packet),
             next_header::MOBILITY => self.handle_mobility(now, &packet),
             next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
             next_header::ICMPV6 if self.is_from_bound(&packet) && is_prefix_solicitation(&packet) => {
                 self.handle_icmpv6(now, &packet);
             }
-            next_header::IPV6 => self.refuse_tunnel(now, &packet),
+            _ if self.takes_home_address(&packet) => {}
             _ if packet.home_address.is_some() => self.refuse_home_address(now, &packet),
             _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
         }
     }
 
-    /// What the data path noticed; an agent of the basic model needs none of it.
-    pub fn handle_observation(&mut self, _now: Instant, _observation: Observation) {}
+    /// What the data path noticed: whose sources have to find another responder. An agent of the basic model needs
+    /// none of it.
+    pub fn handle_observation(&mut self, _now: Instant, observation: Observation) {
+        if let Observation::MemberLeft { anycast, sources, .. } = observation
+            && sources > 0
+        {
+            let report = Report::info("sources-moved").anycast(anycast).sources(sources);
+            self.report(report.because("their responder is gone", "thesis 4.3.2"));
+        }
+    }
 
     /// Lets time pass: ends lifetimes, finishes duplicate address detection.
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -137,9 +167,13 @@ impl Haa {
         }
         while let Some((_, anycast)) = self.probes.first().copied().filter(|(until, _)| *until <= now) {
             if let Some(pending) = self.take_pending(&anycast) {
-                self.accept(now, pending.binding, pending.answered);
+                for update in &pending.waiting {
+                    self.accept(now, update);
+                }
             }
         }
+        self.expire_members(now);
+        self.probe_members(now);
         for router in self.home_agents.expire(now) {
             self.report(
                 Report::info("home-agent-lost")
@@ -157,8 +191,13 @@ impl Haa {
     pub fn handle_command(&mut self, _now: Instant, command: &HaaCommand) {
         let only = match command {
             HaaCommand::Deregister(anycast) => *anycast,
+            HaaCommand::Drain { anycast, care_of } => return self.drain(*anycast, *care_of, true),
+            HaaCommand::Undrain { anycast, care_of } => return self.drain(*anycast, *care_of, false),
             HaaCommand::Shutdown => None,
         };
+        let members = self.joined.iter().map(Member::key);
+        let members = members.filter(|(anycast, _)| only.is_none_or(|only| only == *anycast)).collect();
+        self.end_members(members, End::Ordered);
         let pending: Vec<_> = self.pending.keys().copied().collect();
         for anycast in pending.into_iter().filter(|anycast| only.is_none_or(|only| only == *anycast)) {
             self.take_pending(&anycast);
@@ -188,7 +227,9 @@ impl Haa {
         let prefix = self.prefixes.next_expiry().map(|at| (at, "prefix lifetime"));
         let due = self.prefix_discovery.as_ref().and_then(PrefixDiscovery::next_due);
         let advertisement = due.map(|at| (at, "mobile prefix advertisement"));
-        [expiry, probe, agent, prefix, advertisement].into_iter().flatten().min()
+        let member = self.joined.next_expiry().map(|at| (at, "binding lifetime"));
+        let watch = self.watch.next().map(|at| (at, "probe of a member"));
+        [expiry, probe, agent, prefix, advertisement, member, watch].into_iter().flatten().min()
     }
 
     /// The home agents list, this agent first.
@@ -198,7 +239,8 @@ impl Haa {
 
     /// The anycast binding cache.
     pub fn bindings(&self, now: Instant) -> Vec<BindingView> {
-        self.cache.iter().map(|binding| BindingView::of(binding, now)).collect()
+        let bindings = self.cache.iter().map(|binding| BindingView::of(binding, now));
+        bindings.chain(self.joined.iter().map(|member| BindingView::of_member(member, now))).collect()
     }
 
     /// What was counted.
@@ -267,6 +309,8 @@ impl Haa {
             | Icmpv6Message::PacketTooBig { .. }
             | Icmpv6Message::TimeExceeded { .. }
             | Icmpv6Message::ParameterProblem { .. } => self.relay(now, packet),
+            // The answer of a responder whose packets come by way of its home agent.
+            Icmpv6Message::EchoReply { .. } if self.takes_probe_answer(now, packet) => {}
             _ => self.counters.count("icmpv6.ignored"),
         }
     }

@@ -15,7 +15,8 @@ impl Haa {
     pub(super) fn is_from_bound(&self, packet: &Packet<'_>) -> bool {
         let key = (packet.final_source(), packet.header.destination);
         let binding = self.cache.get(&key).filter(|_| packet.home_address.is_some());
-        binding.is_some_and(|binding| binding.care_of == packet.header.source)
+        let is_bound = binding.is_some_and(|binding| binding.care_of == packet.header.source);
+        is_bound || packet.home_address.is_some() && self.is_from_member(packet)
     }
 
     /// An error about one of our tunnel packets becomes an error about the packet inside (RFC 2473 8).
@@ -37,7 +38,11 @@ impl Haa {
         let Ok(error) = Icmpv6::parse(packet.payload()) else { return false };
         let Some(tunnel) = error.message.invoking().and_then(TunnelQuoted::of) else { return false };
         let key = (tunnel.inner_destination, tunnel.outer_source);
-        self.cache.get(&key).is_some_and(|binding| binding.care_of == tunnel.outer_destination)
+        let is_bound = self.cache.get(&key).is_some_and(|of| of.care_of == tunnel.outer_destination);
+        // Nobody wants to hear of a probe of ours.
+        let is_probe = tunnel.inner_source == self.config.agent;
+        is_bound
+            || !is_probe && self.joined.at(&tunnel.inner_destination, &tunnel.outer_destination).is_some()
     }
 
     /// A tunnel packet that no rule took: its outer source is not the bound care-of address (RFC 3775 10.4.5).

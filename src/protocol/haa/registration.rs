@@ -5,10 +5,12 @@
 use std::net::Ipv6Addr;
 
 use super::Haa;
+use super::joining::{Joining, care_of_in};
 use crate::protocol::acknowledgement::Answered;
 use crate::protocol::action::{Action, Rule, RuleKey, RuleKind};
-use crate::protocol::auth::members::Proof;
+use crate::protocol::auth::members::{MemberId, Proof};
 use crate::protocol::binding::cache::Binding;
+use crate::protocol::binding::members::MemberKey;
 use crate::protocol::binding::sequence::is_newer;
 use crate::protocol::clock::Instant;
 use crate::protocol::input::{Refusal, is_routable_unicast};
@@ -17,6 +19,7 @@ use crate::wire::chain::Packet;
 use crate::wire::mobility::{BindingUpdate, Lifetime, MobilityHeader, MobilityOption, Status, UpdateFlags};
 
 /// A Binding Update that passed the checks every update gets.
+#[derive(Clone, Debug)]
 pub(super) struct Update {
     pub(super) answered: Answered,
     pub(super) care_of: Ipv6Addr,
@@ -24,19 +27,30 @@ pub(super) struct Update {
     pub(super) sequence: u16,
     pub(super) flags: UpdateFlags,
     pub(super) lifetime: Lifetime,
+    /// At an address of the advanced model, who sent it as what.
+    pub(super) joining: Option<Joining>,
 }
 
 impl Update {
-    /// The update that made a binding that waits.
-    pub(super) fn of(binding: &Binding, answered: Answered) -> Self {
-        Self {
-            answered,
-            care_of: binding.care_of,
-            has_home_address_option: true,
-            sequence: binding.sequence,
-            flags: binding.flags,
-            lifetime: binding.lifetime,
+    /// True when `other` speaks for the same binding (RFC 3775 9.5.1), or at an address of the advanced model for the
+    /// same member.
+    pub(super) fn concerns_the_same_as(&self, other: &Self) -> bool {
+        let responder = |update: &Self| update.joining.as_ref().map(|joining| joining.responder.clone());
+        let binding = |update: &Self| (update.answered.home_address, update.answered.own);
+        match (responder(self), responder(other)) {
+            (Some(one), Some(other)) => one == other,
+            _ => binding(self) == binding(other),
         }
+    }
+
+    /// Who proved to have sent it, where members have keys.
+    pub(super) fn owner(&self) -> Option<MemberId> {
+        self.answered.proof.map(|proof| proof.member)
+    }
+
+    /// The member it is for, at an address of the advanced model.
+    pub(super) fn member_key(&self) -> Option<MemberKey> {
+        self.joining.as_ref().map(|joining| (self.answered.home_address, joining.responder.clone()))
     }
 }
 
@@ -52,6 +66,7 @@ impl Haa {
         let silent = |reason, clause| Err(Refusal::silent("binding-update.dropped", reason, clause));
         let source = packet.header.source;
         let home_address = packet.final_source();
+        let is_advanced = self.services.contains_key(&home_address);
         let mut care_of = source;
         let mut alternates = 0;
         for option in header.message.options() {
@@ -59,6 +74,9 @@ impl Haa {
                 MobilityOption::AlternateCareOfAddress(address) => {
                     care_of = *address;
                     alternates += 1;
+                }
+                option if is_advanced && care_of_in(option).is_some() => {
+                    care_of = care_of_in(option).unwrap_or(care_of);
                 }
                 MobilityOption::NonceIndices { .. }
                     if update.flags.contains(UpdateFlags::HOME_REGISTRATION) =>
@@ -80,7 +98,9 @@ impl Haa {
         if self.is_home_agents_anycast(&packet.header.destination) {
             return silent("a Binding Update to the home agents' anycast address", "RFC 3775 10.3.1");
         }
-        let bound = self.cache.binds(&care_of) || self.pending.contains_key(&care_of);
+        let has_members = |address: &Ipv6Addr| self.joined.of(address).next().is_some();
+        let bound =
+            self.cache.binds(&care_of) || self.pending.contains_key(&care_of) || has_members(&care_of);
         if care_of == packet.header.destination || (care_of != home_address && bound) {
             return silent("the care-of address is itself a bound anycast address", "RFC 3775 6.1.7");
         }
@@ -88,7 +108,7 @@ impl Haa {
             return silent("a registration away from home lacks the home address option", "RFC 3775 10.3.1");
         }
         let own = packet.header.destination;
-        let home_bound = self.cache.get(&(home_address, own)).is_some();
+        let home_bound = self.cache.get(&(home_address, own)).is_some() || has_members(&home_address);
         if !update.flags.contains(UpdateFlags::HOME_REGISTRATION) && !home_bound {
             return silent("neither a home registration nor return routability", "RFC 3775 9.5.1");
         }
@@ -99,18 +119,23 @@ impl Haa {
             sequence: update.sequence,
             flags: update.flags,
             lifetime: update.lifetime,
+            joining: is_advanced.then(|| Joining::of(header.message.options(), care_of)),
         })
     }
 
     /// Decides a Binding Update (RFC 3775 9.5.1, 10.3.1, 10.3.2); every path from here is acknowledged.
     pub(super) fn handle_update(&mut self, now: Instant, update: Update) {
         let key = (update.answered.home_address, update.answered.own);
+        let member = update.member_key();
         // An address that is still being probed has a last accepted number too.
-        let waiting = self.pending.get(&key.0).filter(|pending| pending.binding.key() == key);
-        let waited_for = waiting.map(|pending| pending.binding.sequence);
+        let waited_for = self.waiting_for(&update).map(|waiting| waiting.sequence);
         let leaves = update.lifetime == Lifetime::ZERO || update.care_of == update.answered.home_address;
         let stale_while_probing = waited_for.filter(|stored| leaves && !is_newer(update.sequence, *stored));
-        if let Some(stored) = self.cache.stale(&key, update.sequence).or(stale_while_probing) {
+        let stale = match &member {
+            Some(member) => self.joined.stale(member, update.sequence),
+            None => self.cache.stale(&key, update.sequence),
+        };
+        if let Some(stored) = stale.or(stale_while_probing) {
             return self.reject(
                 &update,
                 Status::SEQUENCE_OUT_OF_WINDOW,
@@ -130,8 +155,14 @@ impl Haa {
                 "RFC 3775 9.5.1",
             );
         }
+        if let Some((status, reason)) = update.joining.as_ref().and_then(|joining| joining.defect) {
+            return reject(self, status, reason, "RFC 5648 5.3");
+        }
+        if self.is_anothers(&update) {
+            return self.refuse_other_owner(&update);
+        }
         if leaves {
-            return self.deregister(&update);
+            return self.deregister(now, &update);
         }
         let home_address = update.answered.home_address;
         if self.prefixes.of(now, &home_address).is_none() {
@@ -152,8 +183,12 @@ impl Haa {
                 "RFC 3775 6.1.8",
             );
         }
-        let known = self.cache.get(&key).is_some();
-        let held = self.cache.len() + self.pending.len();
+        let known = match &member {
+            Some(member) => self.joined.get(member).is_some(),
+            None => self.cache.get(&key).is_some(),
+        };
+        let waiting: usize = self.pending.values().map(|pending| pending.waiting.len()).sum();
+        let held = self.cache.len() + self.joined.len() + waiting;
         if !known && waited_for.is_none() && held >= self.config.max_bindings {
             return reject(
                 self,
@@ -172,41 +207,44 @@ impl Haa {
                 "RFC 3775 10.3.1",
             );
         }
-        let lifetime = update.lifetime.min(self.config.max_lifetime);
-        let binding = Binding {
-            home_address,
-            own_address: update.answered.own,
-            care_of: update.care_of,
-            sequence: update.sequence,
-            flags: update.flags,
-            lifetime,
-            expires: now + lifetime.duration(),
-            owner: update.answered.proof.map(|proof| proof.member),
-        };
-        if known || !self.config.duplicate_address_detection {
-            return self.accept(now, binding, update.answered);
+        // One more member of an address that is this agent's already needs no probe.
+        let defended = known || self.joined.of(&home_address).next().is_some();
+        if defended || !self.config.duplicate_address_detection {
+            return self.accept(now, &update);
         }
-        self.probe(now, binding, update.answered);
+        self.probe(now, update);
     }
 
     /// Stores a binding, puts the rewrites in place, draws the address to the agent if it is new, and only then
     /// acknowledges, so that the responder's first packet finds everything ready.
-    pub(super) fn accept(&mut self, now: Instant, mut binding: Binding, answered: Answered) {
-        let Some((granted, status)) = self.prefixes.grant(now, &binding.home_address, binding.lifetime)
-        else {
+    pub(super) fn accept(&mut self, now: Instant, update: &Update) {
+        let anycast = update.answered.home_address;
+        let wanted = update.lifetime.min(self.config.max_lifetime);
+        let Some((granted, status)) = self.prefixes.grant(now, &anycast, wanted) else {
             return self.reject(
-                &Update::of(&binding, answered),
+                update,
                 Status::NOT_HOME_SUBNET,
-                binding.sequence,
+                update.sequence,
                 "the home prefix is no longer valid",
                 "RFC 3775 10.3.1",
             );
         };
-        binding.lifetime = granted;
-        binding.expires = now + granted.duration();
-        let link_local = self.link_local_wanted(now, &binding);
+        let binding = Binding {
+            home_address: anycast,
+            own_address: update.answered.own,
+            care_of: update.care_of,
+            sequence: update.sequence,
+            flags: update.flags,
+            lifetime: granted,
+            expires: now + granted.duration(),
+            owner: update.owner(),
+        };
+        if let Some(joining) = &update.joining {
+            return self.accept_member(now, update, joining, binding, status);
+        }
+        let link_local = self.link_local_wanted(now, binding.flags, &binding.home_address);
         let key = binding.key();
-        let Binding { home_address: anycast, own_address: agent, care_of, sequence, lifetime, .. } = binding;
+        let Binding { own_address: agent, care_of, sequence, lifetime, .. } = binding;
         let served = self.cache.of(&anycast).map(|newest| (newest.own_address, newest.care_of));
         let captured = served.is_some();
         let previous = self.cache.insert(binding);
@@ -226,7 +264,7 @@ impl Haa {
         }
         self.defend_link_local(anycast, link_local);
         self.counters.count("binding-update.accepted");
-        self.acknowledge(answered, status, sequence, lifetime);
+        self.acknowledge(update, status, sequence, lifetime);
         let preferred = self.prefixes.shortest_preferred(now);
         if let Some(discovery) = &mut self.prefix_discovery {
             discovery.bound(now, key, preferred);
@@ -242,21 +280,19 @@ impl Haa {
     }
 
     /// De-registration (RFC 3775 10.3.2).
-    pub(super) fn deregister(&mut self, update: &Update) {
+    pub(super) fn deregister(&mut self, now: Instant, update: &Update) {
         let anycast = update.answered.home_address;
-        let sender = update.answered.proof.map(|proof| proof.member);
-        let waiting = self.pending.get(&anycast).map(|pending| &pending.binding);
-        let held = waiting.or_else(|| self.cache.get(&(anycast, update.answered.own)));
-        if held.is_some_and(|binding| binding.owner != sender) {
-            return self.reject(
-                update,
-                Status::ADMINISTRATIVELY_PROHIBITED,
-                update.sequence,
-                "the binding is another member's",
-                "docs/membership.md",
-            );
+        let waiting = self.waiting_for(update).map(Update::owner);
+        let held = self.cache.get(&(anycast, update.answered.own)).map(|binding| binding.owner);
+        if waiting.or(held).is_some_and(|owner| owner != update.owner()) {
+            return self.refuse_other_owner(update);
         }
-        self.take_pending(&anycast);
+        self.forget_waiting(update);
+        if let Some(joining) = &update.joining
+            && self.member_leaves(now, update, joining)
+        {
+            return;
+        }
         let Some(binding) = self.cache.remove(&(anycast, update.answered.own)) else {
             self.counters.count("binding-update.refused.133");
             self.report(
@@ -267,17 +303,12 @@ impl Haa {
                     .status(Status::NOT_HOME_AGENT.0)
                     .because("there is no binding to remove", "RFC 3775 10.3.2"),
             );
-            return self.acknowledge(
-                update.answered,
-                Status::NOT_HOME_AGENT,
-                update.sequence,
-                Lifetime::ZERO,
-            );
+            return self.acknowledge(update, Status::NOT_HOME_AGENT, update.sequence, Lifetime::ZERO);
         };
         self.counters.count("binding-update.deregistered");
         // Before the acknowledgement: a responder at home must be reached as itself (10.3.2).
         self.withdraw(&binding);
-        self.acknowledge(update.answered, Status::ACCEPTED, update.sequence, Lifetime::ZERO);
+        self.acknowledge(update, Status::ACCEPTED, update.sequence, Lifetime::ZERO);
         let at_home = !update.has_home_address_option || update.answered.source == anycast;
         let reason = if at_home { "the responder is at home" } else { "the responder asked for it" };
         self.report(
@@ -287,6 +318,16 @@ impl Haa {
                 .peer(update.answered.source)
                 .sequence(update.sequence)
                 .because(reason, "RFC 3775 10.3.2"),
+        );
+    }
+
+    fn refuse_other_owner(&mut self, update: &Update) {
+        self.reject(
+            update,
+            Status::ADMINISTRATIVELY_PROHIBITED,
+            update.sequence,
+            "the binding is another member's",
+            "docs/membership.md",
         );
     }
 
@@ -335,9 +376,12 @@ impl Haa {
             Status::DUPLICATE_ADDRESS => "binding-update.refused.134",
             Status::SEQUENCE_OUT_OF_WINDOW => "binding-update.refused.135",
             Status::REGISTRATION_TYPE_CHANGE => "binding-update.refused.139",
+            Status::MCOA_MALFORMED => "binding-update.refused.164",
+            Status::MCOA_BULK_PROHIBITED => "binding-update.refused.168",
+            Status::MCOA_HOME_AND_FOREIGN_PROHIBITED => "binding-update.refused.169",
             _ => "binding-update.refused",
         });
-        self.acknowledge(update.answered, status, sequence, update.lifetime);
+        self.acknowledge(update, status, sequence, update.lifetime);
         let report = Report::info("binding-update-refused")
             .anycast(update.answered.home_address)
             .care_of(update.care_of)
@@ -347,18 +391,13 @@ impl Haa {
         self.report(report.because(reason, clause));
     }
 
-    pub(super) fn acknowledge(
-        &mut self,
-        answered: Answered,
-        status: Status,
-        sequence: u16,
-        lifetime: Lifetime,
-    ) {
+    pub(super) fn acknowledge(&mut self, update: &Update, status: Status, sequence: u16, lifetime: Lifetime) {
         self.counters.count("binding-acknowledgement.sent");
         let granted = status.is_accepted() && lifetime != Lifetime::ZERO;
         let advice = self.refresh_advice.filter(|advice| granted && *advice < lifetime);
-        let options = advice.map(MobilityOption::BindingRefreshAdvice).into_iter().collect();
-        let packet = self.acknowledgement(answered, status, sequence, lifetime, options);
+        let mut options = self.membership_options(update);
+        options.extend(advice.map(MobilityOption::BindingRefreshAdvice));
+        let packet = self.acknowledgement(update.answered, status, sequence, lifetime, options);
         self.actions.extend(packet.map(Action::Send));
     }
 }

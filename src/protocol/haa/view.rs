@@ -6,8 +6,9 @@ use std::net::Ipv6Addr;
 use serde::Serialize;
 
 use crate::protocol::binding::cache::Binding;
+use crate::protocol::binding::members::{Member, Responder};
 use crate::protocol::clock::Instant;
-use crate::wire::mobility::UpdateFlags;
+use crate::wire::mobility::{Extensions, UpdateFlags};
 
 /// One binding as `show bindings` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +24,48 @@ pub struct BindingView {
     pub lifetime: u32,
     /// Seconds until it ends.
     pub remaining: u64,
+    /// At an address of the advanced model.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberView>,
+}
+
+/// What a binding of the advanced model has besides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberView {
+    /// Number of the membership.
+    pub member: u32,
+    /// Binding Identifier; absent for a responder of the basic model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bid: Option<u16>,
+    /// Whom it says it is (RFC 4283).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<String>,
+    /// The extensions that are on, in words.
+    pub extensions: Vec<&'static str>,
+}
+
+impl MemberView {
+    /// The view of `member`.
+    pub fn of(member: &Member) -> Self {
+        let words = [
+            (Extensions::SEVERAL, "several"),
+            (Extensions::AFFINITY, "affinity"),
+            (Extensions::PROBING, "probing"),
+            (Extensions::STEERING, "steering"),
+            (Extensions::AGENTS, "agents"),
+        ];
+        let granted = member.membership.granted;
+        let (bid, identifier) = match &member.membership.responder {
+            Responder::Legacy { .. } => (None, None),
+            Responder::Identified { bid, .. } => (Some(*bid), None),
+            Responder::Named { identifier, bid } => {
+                (Some(*bid), Some(String::from_utf8_lossy(identifier).into_owned()))
+            }
+        };
+        let extensions =
+            words.iter().filter(|(of, _)| granted.contains(*of)).map(|(_, word)| *word).collect();
+        Self { member: member.number, bid, identifier, extensions }
+    }
 }
 
 impl BindingView {
@@ -46,6 +89,12 @@ impl BindingView {
                 .collect(),
             lifetime: binding.lifetime.seconds(),
             remaining: binding.expires.saturating_since(now).as_secs(),
+            member: None,
         }
+    }
+
+    /// The view of a member's binding at `now`.
+    pub fn of_member(member: &Member, now: Instant) -> Self {
+        Self { member: Some(MemberView::of(member)), ..Self::of(member.binding(), now) }
     }
 }

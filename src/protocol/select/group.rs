@@ -42,6 +42,13 @@ pub struct Affinity {
     pub capacity: usize,
 }
 
+impl Default for Affinity {
+    /// Five minutes of silence, a million sources.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(300), renewed: true, capacity: 1_000_000 }
+    }
+}
+
 /// What the data path does for one anycast address of the advanced model, in both directions: a packet to `anycast`
 /// goes to the member its source is fixed to, else to the one its slot names, through a tunnel from `agent`; a packet
 /// from `anycast` in a tunnel from any member to `agent` is taken out and sent on.

@@ -2,6 +2,7 @@
 //! integers only, so that agents that know the same members fill their tables alike on every machine, and a member that
 //! goes leaves only its own slots to others (thesis 4.3.1). Used by the selectors.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use super::group::{SLOTS, mix};
@@ -26,29 +27,35 @@ impl Contender {
     }
 }
 
+/// Contenders of one weight: index and key of each.
+type Class<'a> = (u32, Vec<(u16, u64, &'a Contender)>);
+
 /// For each of the [`SLOTS`] slots the index of the contender that gets it; nothing when none has a weight.
 pub fn slots(contenders: &[Contender]) -> Vec<u16> {
-    let weighted = contenders.iter().enumerate().filter(|(_, contender)| contender.weight > 0);
-    let drawing: Vec<(u16, u64, &Contender)> = weighted
-        .filter_map(|(index, contender)| Some((u16::try_from(index).ok()?, contender.key(), contender)))
-        .collect();
-    match drawing.as_slice() {
+    let mut classes: BTreeMap<u32, Vec<(u16, u64, &Contender)>> = BTreeMap::new();
+    for (index, contender) in (0..=u16::MAX).zip(contenders).filter(|(_, contender)| contender.weight > 0) {
+        classes.entry(contender.weight).or_default().push((index, contender.key(), contender));
+    }
+    let classes: Vec<Class<'_>> = classes.into_iter().collect();
+    match classes.as_slice() {
         [] => Vec::new(),
-        [(only, ..)] => vec![*only; SLOTS],
-        _ => (0..SLOTS as u64).map(|slot| winner(slot, &drawing)).collect(),
+        [(_, only)] if only.len() == 1 => vec![only[0].0; SLOTS],
+        _ => (0..SLOTS as u64).map(|slot| winner(mix(slot), &classes)).collect(),
     }
 }
 
-/// With u drawn evenly from (0, 1], the member with the least -log(u) / weight wins as often as its weight says.
-fn winner(slot: u64, drawing: &[(u16, u64, &Contender)]) -> u16 {
-    let waits = drawing
-        .iter()
-        .map(|(index, key, contender)| (*index, negative_log2(mix(mix(slot) ^ key)), *contender));
-    let first = waits.min_by(|(_, wait, one), (_, other_wait, other)| {
-        let (left, right) = (wait * u128::from(other.weight), other_wait * u128::from(one.weight));
-        left.cmp(&right).then_with(|| (one.care_of, one.bid).cmp(&(other.care_of, other.bid)))
+/// With u drawn evenly from (0, 1], the member with the least -log(u) / weight wins as often as its weight says. Among
+/// equals that is the one with the highest draw, and only these need a logarithm.
+fn winner(slot: u64, classes: &[Class<'_>]) -> u16 {
+    let highest = classes.iter().filter_map(|(weight, members)| {
+        let draws = members.iter().map(|(index, key, contender)| (mix(slot ^ key), *contender, *index));
+        let (draw, contender, index) = draws.max_by_key(|(draw, of, _)| (*draw, of.care_of, of.bid))?;
+        Some((negative_log2(draw), u128::from(*weight), (contender.care_of, contender.bid), index))
     });
-    first.map_or(0, |(index, ..)| index)
+    let first = highest.min_by(|(wait, weight, name, _), (other_wait, other_weight, other_name, _)| {
+        (wait * other_weight).cmp(&(other_wait * weight)).then_with(|| name.cmp(other_name))
+    });
+    first.map_or(0, |(.., index)| index)
 }
 
 /// -log2 of `(draw + 1) / 2^64`, in units of 2^-[`FRACTION`]: digit after digit by squaring.

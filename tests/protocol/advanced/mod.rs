@@ -5,4 +5,7 @@
 mod affinity;
 mod data_path;
 mod liveness;
+mod membership;
+mod probing;
 mod selection;
+mod steering;
