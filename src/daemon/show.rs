@@ -63,7 +63,7 @@ fn updates(value: &Value) -> String {
     let agents = list(value.get("agents").unwrap_or(&Value::Null)).iter().map(|row| {
         vec![
             word(row, "anycast"),
-            word(row, "agent"),
+            word(row, "agent") + if row.get("midway").is_some() { " (midway)" } else { "" },
             word(row, "care_of"),
             word(row, "state"),
             word(row, "sequence"),
@@ -230,6 +230,33 @@ mod tests {
              2001:db8:0:1::a  2001:db8:0:4::2  2001:db8:0:1::2  200       AH     96s       95s\n"
         );
         assert_eq!(text("bindings", &json!([])), "no bindings\n");
+    }
+
+    #[test]
+    fn a_responder_of_the_advanced_model_shows_its_agents_and_its_service() {
+        let agent = |address: &str, midway: Option<bool>| {
+            json!({
+                "anycast": "2001:db8:0:1::a", "agent": address, "midway": midway, "care_of": "2001:db8:0:4::2",
+                "state": "registered", "sequence": 7, "lifetime": 96, "remaining": 90,
+                "extensions": ["several", "affinity"],
+            })
+        };
+        let mut home = agent("2001:db8:0:1::2", None);
+        home.as_object_mut().expect("a row").remove("midway");
+        let value = json!({
+            "agents": [home, agent("2001:db8:0:6::2", Some(true))],
+            "services": [{
+                "anycast": "2001:db8:0:1::a", "model": "advanced", "stage": "draining", "health": "well",
+                "metric": 2500, "weight": 3, "capacity": 0, "connections": 4,
+            }],
+            "initiators": [],
+        });
+        let text = text("updates", &value);
+        let words: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[1][1..3], ["2001:db8:0:1::2", "2001:db8:0:4::2"]);
+        assert_eq!(words[2][1..3], ["2001:db8:0:6::2", "(midway)"]);
+        assert_eq!(words[1][7..], ["several,", "affinity"]);
+        assert_eq!(words[5], ["2001:db8:0:1::a", "advanced", "draining", "well", "2.500", "3", "0", "4"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mga_node::protocol::action::{Action, Rule, RuleKey, RuleKind};
 use mga_node::protocol::ar::{Ar, ArCommand, ArPolicy, ServiceConfig};
-use mga_node::wire::mobility::{BindingIdentifier, Extensions, MobilityOption, Offer, OfferFlags};
+use mga_node::wire::mobility::{BindingIdentifier, MobilityOption, Offer, OfferFlags};
 
 use crate::scene::*;
 
@@ -31,7 +31,7 @@ fn a_member_names_its_binding_and_what_it_offers() {
     assert!(options.contains(&MobilityOption::BindingIdentifier(BindingIdentifier::of(1))));
     let expected = Offer {
         flags: OfferFlags::empty(),
-        extensions: Extensions::all(),
+        extensions: every_extension(),
         metric: Offer::NO_METRIC,
         capacity: 200,
         weight: 3,

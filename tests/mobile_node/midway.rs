@@ -63,6 +63,7 @@ fn configured_midway_agents_are_asked_at_the_start_and_only_the_tunnel_in_is_the
     };
     assert!(!done.iter().any(other_way), "{done:?}");
     assert_eq!(states(&ar, 0.1), [(Some(AGENT), "registered"), (Some(MIDWAY_C), "registered")]);
+    assert_eq!(ar.registrations(at(0.1)).iter().map(|view| view.midway).collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]
@@ -217,4 +218,15 @@ fn an_end_waits_for_all_silent_agents_at_once() {
         assert!(ar.is_finished(), "{:?}", states(&ar, now + 2.5));
         assert_eq!(ar.poll_timeout(), None);
     }
+}
+
+#[test]
+fn the_answer_to_a_deregistration_names_nobody_to_register_with() {
+    let mut ar = member(ServiceConfig::default());
+    ar.handle_command(at(10.0), &ArCommand::Shutdown);
+    actions(&mut ar);
+    ar.handle_packet(at(10.1), &granted(AGENT, 0, 501, 0, &[MIDWAY_C]));
+    assert!(sent(&mut ar).is_empty());
+    pass(&mut ar, 11.0);
+    assert!(ar.is_finished());
 }

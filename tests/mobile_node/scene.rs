@@ -248,6 +248,11 @@ pub fn acknowledged_with(status: u8, sequence: u16, lifetime: u16, options: &[Mo
     routed(AGENT, AR1, next_header::MOBILITY, &header)
 }
 
+/// All that docs/advanced-wire.md names.
+pub fn every_extension() -> Extensions {
+    Extensions::from_bits_retain(0xf800)
+}
+
 /// A Binding Acknowledgement of an agent that grants every extension and names these midway agents.
 pub fn granted(
     source: Ipv6Addr,
@@ -268,7 +273,7 @@ pub fn granted_at(
     lifetime: u16,
     midway_agents: &[Ipv6Addr],
 ) -> Vec<u8> {
-    let grant = Grant { extensions: Extensions::all(), agents: midway_agents.to_vec(), ..Grant::default() };
+    let grant = Grant { extensions: every_extension(), agents: midway_agents.to_vec(), ..Grant::default() };
     let options = [MobilityOption::Experimental(grant.into())];
     let header = answer(status, sequence, lifetime, &options).emit_for(&source, &ANYCAST);
     routed(source, care_of, next_header::MOBILITY, &header)

@@ -7,7 +7,6 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 
 use super::home::HomeStay;
-use super::midway::MidwayKey;
 use super::registration::{Outcome, Registration};
 use super::service::Service;
 use super::update::{home_update, update_packet};
@@ -27,12 +26,20 @@ use crate::wire::mobility::{Lifetime, MobilityHeader, Status};
 /// to it, and short enough for an end that nobody waits for.
 const LINGER: Duration = Duration::from_millis(300);
 
-/// A registration that has ended, and until when its tunnel is still taken in; the home agent's has no agent in its
-/// key.
+/// A registration that has ended, with the home agent or with a midway agent, and until when its tunnel is still taken
+/// in.
 #[derive(Clone, Copy, Debug)]
 pub struct Lingering {
-    pub key: MidwayKey,
+    pub anycast: Ipv6Addr,
+    pub midway: Option<Ipv6Addr>,
     pub until: Instant,
+}
+
+impl Lingering {
+    /// True when it is the registration with this midway agent, or with the home agent.
+    pub fn is_of(&self, anycast: Ipv6Addr, midway: Option<Ipv6Addr>) -> bool {
+        self.anycast == anycast && self.midway == midway
+    }
 }
 
 impl Ar {
@@ -68,7 +75,7 @@ impl Ar {
                     .get_mut(&anycast)
                     .and_then(|registration| registration.bound_care_of.replace(care_of));
                 let moved = before.is_some_and(|before| before != care_of);
-                self.linger.retain(|left| left.key != (anycast, Ipv6Addr::UNSPECIFIED));
+                self.linger.retain(|left| !left.is_of(anycast, None));
                 for rule in [
                     Rule::ReverseTunnelIn { anycast, care_of, agent },
                     Rule::RoutingHeaderIn { anycast, care_of },
@@ -108,7 +115,7 @@ impl Ar {
             Outcome::Ended { agent, reason } => {
                 let member = registration.is_member();
                 self.abandon_correspondents(now, anycast);
-                self.after_answers(now, (anycast, Ipv6Addr::UNSPECIFIED), member);
+                self.after_answers(now, anycast, None, member);
                 self.stop_prefix(anycast);
                 if self.home.get(&anycast).is_some_and(HomeStay::expects_acknowledgement) {
                     // Another responder holds the anycast address: it stays the agent's on the home link.
@@ -241,7 +248,11 @@ impl Ar {
             registration.register(now, random, pace)
         });
         for key in self.midway_of(anycast) {
-            self.step_midway(now, key, |registration, random, pace| registration.register(now, random, pace));
+            if self.names_midway(key) {
+                self.step_midway(now, key, |registration, random, pace| {
+                    registration.register(now, random, pace)
+                });
+            }
         }
         self.enter_midway(now, anycast);
     }
@@ -256,11 +267,18 @@ impl Ar {
 
     /// The binding at an agent is gone: what it had sent on before is still taken in and answered for a moment, where
     /// it was one of several and the agent lets it.
-    pub(super) fn after_answers(&mut self, now: Instant, key: MidwayKey, member: bool) {
+    pub(super) fn after_answers(
+        &mut self,
+        now: Instant,
+        anycast: Ipv6Addr,
+        midway: Option<Ipv6Addr>,
+        member: bool,
+    ) {
+        let ended = Lingering { anycast, midway, until: now + LINGER };
         if member && self.shutdown_deadline.is_none_or(|deadline| deadline > now) {
-            self.linger.push(Lingering { key, until: now + LINGER });
+            self.linger.push(ended);
         } else {
-            self.stop_answering(key);
+            self.stop_answering(ended);
         }
     }
 
@@ -270,15 +288,15 @@ impl Ar {
         let over = |left: &Lingering| late || left.until <= now;
         let (over, left): (Vec<_>, Vec<_>) = self.linger.drain(..).partition(over);
         self.linger = left;
-        for Lingering { key, .. } in over {
-            self.stop_answering(key);
+        for ended in over {
+            self.stop_answering(ended);
         }
     }
 
-    fn stop_answering(&mut self, key: MidwayKey) {
-        match key {
-            (anycast, Ipv6Addr::UNSPECIFIED) => self.remove_rules(anycast),
-            midway => self.forsake(midway),
+    fn stop_answering(&mut self, ended: Lingering) {
+        match ended.midway {
+            None => self.remove_rules(ended.anycast),
+            Some(agent) => self.forsake((ended.anycast, agent)),
         }
     }
 

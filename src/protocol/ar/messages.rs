@@ -9,8 +9,8 @@ use crate::protocol::clock::Instant;
 use crate::protocol::input::{self, Refusal};
 use crate::wire::chain::Packet;
 use crate::wire::mobility::{
-    BindingAcknowledgement, BindingError, Experimental, Extensions, Message, MobilityHeader, MobilityOption,
-    Status,
+    BindingAcknowledgement, BindingError, Experimental, Extensions, Grant, Message, MobilityHeader,
+    MobilityOption, Status,
 };
 
 impl Ar {
@@ -145,18 +145,17 @@ impl Ar {
             self.step_registration(now, anycast, |registration, _, pace| {
                 registration.acknowledged(now, answer, pace)
             });
-            let member = self.registrations.get(&anycast).is_some_and(Registration::is_member);
-            if let Some(grant) = grant
-                && awaited
-                && member
-                && answer.status.is_accepted()
-                && grant.extensions.contains(Extensions::AGENTS)
-            {
-                self.learn_agents(now, anycast, &grant.agents);
-            }
-            let bound = self.registrations.get(&anycast).is_some_and(Registration::is_bound);
+            let bound = self.registrations.get(&anycast).filter(|home| home.is_bound());
+            let (bound, member) = (bound.is_some(), bound.is_some_and(Registration::is_member));
             if bound && answer.status == Status::ACCEPTED_PREFIX_DISCOVERY {
                 self.solicit_prefixes(now, anycast);
+            }
+            let names_agents = |grant: &&Grant| grant.extensions.contains(Extensions::AGENTS);
+            if let Some(grant) = grant.filter(names_agents)
+                && awaited
+                && member
+            {
+                self.learn_agents(now, anycast, &grant.agents);
             }
         } else {
             let care_of = self.config.care_of;

@@ -40,7 +40,7 @@ impl Ar {
                 let before = registration.bound_care_of.replace(care_of);
                 let renewed = first || before != Some(care_of);
                 if renewed {
-                    self.linger.retain(|left| left.key != key);
+                    self.linger.retain(|left| !left.is_of(anycast, Some(agent)));
                     self.actions.push_back(Action::InstallRule(Rule::MidwayTunnelIn {
                         anycast,
                         care_of,
@@ -64,7 +64,7 @@ impl Ar {
             Outcome::Ended { reason, .. } => {
                 let member = registration.is_member();
                 self.report(report(Report::info("deregistered")).because(reason, "RFC 3775 11.7.1"));
-                self.after_answers(now, key, member);
+                self.after_answers(now, anycast, Some(agent), member);
                 if !self.names_midway(key) {
                     self.midway.remove(&key);
                 }
@@ -84,7 +84,7 @@ impl Ar {
     pub(super) fn detour(&mut self, anycast: Ipv6Addr) {
         let home = self.registrations.get(&anycast);
         if home.is_some_and(|home| home.bound_care_of.is_some())
-            || self.linger.iter().any(|left| left.key == (anycast, Ipv6Addr::UNSPECIFIED))
+            || self.linger.iter().any(|left| left.is_of(anycast, None))
         {
             return;
         }
@@ -111,7 +111,7 @@ impl Ar {
     }
 
     /// True when configuration or home agent name this midway agent.
-    fn names_midway(&self, (anycast, agent): MidwayKey) -> bool {
+    pub(super) fn names_midway(&self, (anycast, agent): MidwayKey) -> bool {
         self.services.get(&anycast).is_some_and(|service| {
             service.config.midway_agents.contains(&agent) || service.named.contains(&agent)
         })

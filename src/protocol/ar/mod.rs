@@ -16,6 +16,7 @@ mod policy;
 mod prefixes;
 mod registration;
 mod service;
+mod status;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -484,8 +485,9 @@ impl Ar {
     /// The registrations with agents (RFC 3775 11.1, the part of the binding update list that concerns them), those
     /// with home agents first.
     pub fn registrations(&self, now: Instant) -> Vec<RegistrationView> {
-        let all = self.registrations.values().chain(self.midway.values());
-        all.map(|registration| registration.view(&self.config.care_of, now)).collect()
+        let view = |registration: &Registration| registration.view(&self.config.care_of, now);
+        let midway = self.midway.values().map(|r| RegistrationView { midway: true, ..view(r) });
+        self.registrations.values().map(view).chain(midway).collect()
     }
 
     /// The initiators (the rest of the binding update list).

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::AnycastConfig;
+use super::status::{asks_for_another_agent, refusal, refuses_identifiers};
 use crate::protocol::binding::sequence::{after_out_of_window, is_newer};
 use crate::protocol::clock::Instant;
 use crate::protocol::input::is_routable_unicast;
@@ -108,6 +109,9 @@ pub struct RegistrationView {
     pub anycast: Ipv6Addr,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Ipv6Addr>,
+    /// True for a midway agent; not said of the home agent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub midway: bool,
     pub care_of: Ipv6Addr,
     pub state: &'static str,
     /// The number of the last Binding Update.
@@ -539,6 +543,7 @@ impl Registration {
         RegistrationView {
             anycast: self.config.anycast,
             agent: self.agent,
+            midway: false,
             care_of: *care_of,
             state: match self.state {
                 State::Idle => "idle",
@@ -673,14 +678,7 @@ impl Registration {
             }
         }
         self.state = State::Refused;
-        let (passing, reason) = match status {
-            Status::INSUFFICIENT_RESOURCES => (true, "the agent has no room; trying again in a minute"),
-            Status::ADMINISTRATIVELY_PROHIBITED => (false, "the agent's operator does not allow it"),
-            Status::DUPLICATE_ADDRESS => (false, "another node on the home link uses the anycast address"),
-            accepted if accepted.is_accepted() => (true, "the agent granted no time at all"),
-            Status::NOT_HOME_SUBNET => (false, "the anycast address is not in the agent's home prefixes"),
-            _ => (true, "the agent refused; trying again in a minute"),
-        };
+        let (passing, reason) = refusal(status);
         self.next = passing.then(|| now + RETRY_AFTER_REFUSAL);
         Outcome::Lost { agent, status: Some(status), reason, clause: "RFC 3775 11.7.3" }
     }
@@ -720,23 +718,4 @@ impl Registration {
         self.leaving = false;
         Outcome::Ended { agent: self.agent, reason }
     }
-}
-
-/// True when a status of RFC 5648 is about the Binding Identifier, so that the Binding Update may pass without it.
-fn refuses_identifiers(status: Status) -> bool {
-    matches!(
-        status,
-        Status::MCOA_MALFORMED
-            | Status::MCOA_NON_MCOA_BINDING_EXISTS
-            | Status::MCOA_PROHIBITED
-            | Status::MCOA_BULK_PROHIBITED
-    )
-}
-
-/// True when a status tells the responder to try another agent (RFC 3775 11.7.3).
-fn asks_for_another_agent(status: Status) -> bool {
-    matches!(
-        status,
-        Status::HOME_REGISTRATION_NOT_SUPPORTED | Status::NOT_HOME_SUBNET | Status::NOT_HOME_AGENT
-    )
 }

@@ -18,6 +18,13 @@ const DRAIN_SETTLES: Duration = Duration::from_secs(2);
 /// A service that no packet has reached for this long has no sources left.
 const DRAIN_QUIET: Duration = Duration::from_secs(5);
 
+/// What a responder of the advanced model asks for: everything that this version knows.
+const WANTED: Extensions = Extensions::SEVERAL
+    .union(Extensions::AFFINITY)
+    .union(Extensions::PROBING)
+    .union(Extensions::STEERING)
+    .union(Extensions::AGENTS);
+
 /// How an anycast address is served beyond what RFC 3775 knows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceConfig {
@@ -138,7 +145,7 @@ impl Service {
         let drain = matches!(self.stage, Stage::Draining(_));
         Offer {
             flags: if drain { OfferFlags::DRAIN } else { OfferFlags::empty() },
-            extensions: Extensions::all(),
+            extensions: WANTED,
             metric: self.ordered.or(self.metric).unwrap_or(Offer::NO_METRIC),
             capacity: self.config.capacity,
             weight: self.weight,
