@@ -277,7 +277,13 @@ enum Command {
 #[derive(Subcommand)]
 enum Scenario {
     /// Section 5: Figures 11 to 14 in network namespaces, with real ping and telnet
-    Section5(LabArguments),
+    Section5 {
+        #[command(flatten)]
+        lab: LabArguments,
+        /// TOML file of six machines, each with its ssh target, interface and system, in place of network namespaces
+        #[arg(long, value_name = "FILE", conflicts_with = "keep")]
+        hosts: Option<PathBuf>,
+    },
     /// Figure 10: midway agents on networks whose routers run BIRD
     Figure10(LabArguments),
     /// Send echo requests from many sources, as the labs have their machines do
@@ -673,8 +679,8 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         }
         #[cfg(lab)]
         Command::Lab { scenario } => match scenario {
-            Scenario::Section5(arguments) => play("section5", arguments, lab::section5),
-            Scenario::Figure10(arguments) => play("figure10", arguments, lab::figure10),
+            Scenario::Section5 { lab, hosts } => play("section5", lab, hosts, lab::section5),
+            Scenario::Figure10(arguments) => play("figure10", arguments, None, lab::figure10),
             Scenario::Load(LoadArguments { anycast, first, sources, fresh, rate, count }) => {
                 let load = Load { anycast, first, sources, fresh, rate, count };
                 load.send().map_err(|error| Failure::new(USAGE, format!("cannot send: {error}")))
@@ -687,11 +693,13 @@ fn carry_out(command: Command) -> Result<(), Failure> {
 fn play(
     name: &str,
     arguments: LabArguments,
+    hosts: Option<PathBuf>,
     lab: impl FnOnce(&LabOptions) -> Result<lab::Outcome, lab::Error>,
 ) -> Result<(), Failure> {
     let LabArguments { out, keep, forwarding, json } = arguments;
     let out = out.unwrap_or_else(|| Path::new("out").join(name));
-    let options = LabOptions { out, keep, forwarding: forwarding.to_string(), program: None, quiet: json };
+    let options =
+        LabOptions { out, keep, forwarding: forwarding.to_string(), program: None, quiet: json, hosts };
     let outcome =
         lab(&options).map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })?;
     if json {

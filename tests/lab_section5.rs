@@ -9,14 +9,17 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use mga_node::{
     lab::{
-        self, Error, LabOptions, claims,
+        self, Error, Interruption, LabOptions, claims,
         figure11::{self, Node},
+        hosts,
+        machine::SshMachine,
+        node::Launcher,
     },
     pcap::{
         capture::{self, Frame},
@@ -29,6 +32,9 @@ use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
+
+#[path = "lab_section5/sshd.rs"]
+mod sshd;
 
 /// The two runs share two cores; one after the other they are quicker.
 static ONE: Mutex<()> = Mutex::new(());
@@ -48,6 +54,7 @@ fn options(out: &Path, quiet: bool) -> LabOptions {
         forwarding: "auto".to_owned(),
         program: Some(PathBuf::from(env!("CARGO_BIN_EXE_mga-node"))),
         quiet,
+        hosts: None,
     }
 }
 
@@ -83,12 +90,26 @@ fn verdict(findings: &[Finding], name: &str) -> Verdict {
     findings.iter().find(|finding| finding.name == name).unwrap().verdict
 }
 
+/// The run in namespaces, which happens once.
+fn in_namespaces() -> &'static (PathBuf, lab::Outcome) {
+    static RUN: OnceLock<(PathBuf, lab::Outcome)> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("section5");
+        let outcome = lab::section5(&options(&out, false)).unwrap();
+        (out, outcome)
+    })
+}
+
+fn verdicts(outcome: &lab::Outcome) -> Vec<(String, String, Verdict)> {
+    let one = |finding: &Finding| (finding.step.clone(), finding.name.clone(), finding.verdict);
+    outcome.findings.iter().map(one).collect()
+}
+
 // covers: H027 H028 H029 N062 X001 X003 X004 X005 X006 X007
 #[test]
 fn every_claim_of_section_5_holds() {
     let Some(_one) = alone() else { return };
-    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("section5");
-    let outcome = lab::section5(&options(&out, false)).unwrap();
+    let (out, outcome) = in_namespaces();
     let failed: Vec<String> = outcome
         .findings
         .iter()
@@ -106,20 +127,142 @@ fn every_claim_of_section_5_holds() {
     assert_eq!(left_by(std::process::id()), [""; 0]);
 
     // What the KAME captures cannot show, because less was done there: the claims about it fail when it is taken out.
-    let all = captures(&out, "5.2", |_, _| true);
+    let all = captures(out, "5.2", |_, _| true);
     assert_eq!(verdict(&claims::section5_2(&all), "rebinding-again"), Verdict::Pass);
-    let without = captures(&out, "5.2", |_, view| {
+    let without = captures(out, "5.2", |_, view| {
         view.echo_reply().is_none() || view.outer.source != Node::Ar1.address()
     });
     assert_eq!(verdict(&claims::section5_2(&without), "rebinding-again"), Verdict::Fail);
-    let silent = captures(&out, "5.3", |_, view| {
+    let silent = captures(out, "5.3", |_, view| {
         view.tcp().is_none_or(|segment| segment.payload == 0) || view.outer.home_address.is_none()
     });
-    let without_telnet = captures(&out, "5.3", |_, view| view.tcp().is_none());
+    let without_telnet = captures(out, "5.3", |_, view| view.tcp().is_none());
     for name in ["telnet-survives-ai1", "telnet-survives-ai2"] {
-        assert_eq!(verdict(&claims::section5_3(&captures(&out, "5.3", |_, _| true)), name), Verdict::Pass);
+        assert_eq!(verdict(&claims::section5_3(&captures(out, "5.3", |_, _| true)), name), Verdict::Pass);
         assert_eq!(verdict(&claims::section5_3(&silent), name), Verdict::Fail);
         assert_eq!(verdict(&claims::section5_3(&without_telnet), name), Verdict::Fail);
+    }
+}
+
+/// Six machines with an sshd each, clocks that differ, one login shell csh: the same verdicts, claim by claim.
+#[test]
+fn over_ssh_every_verdict_is_the_same() {
+    let Some(_one) = alone() else { return };
+    let expected = verdicts(&in_namespaces().1);
+    let Some(machines) = sshd::Machines::build(Path::new(env!("CARGO_BIN_EXE_mga-node"))) else { return };
+    assert_eq!(machines.ssh("ar1", "echo $shell; sudo -n id -u"), "/bin/csh\n0");
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("section5-ssh");
+    let options = LabOptions { hosts: Some(machines.hosts()), ..options(&out, false) };
+    let outcome = lab::section5(&options).unwrap();
+    machines.wait_until_idle();
+    assert_eq!(verdicts(&outcome), expected);
+    assert!(outcome.held());
+    let report = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(report.contains("on machines of their own") && report.contains("reached as ar1"));
+    for file in ["outcome.json", "5.1/ar1.pcap", "5.2/rt.pcap", "5.3/all.pcapng", "logs/haa.log"] {
+        assert!(fs::metadata(out.join(file)).unwrap().len() > 0, "{file}");
+    }
+    // The files have one clock, too: an hour between AI1's and the others' would be in the way of every other tool.
+    let start = |node: &str| capture::read(&out.join("5.2").join(node)).unwrap()[0].at;
+    let apart = start("ai1.pcap").abs_diff(start("rt.pcap"));
+    assert!(apart < Duration::from_secs(60), "{apart:?}");
+}
+
+/// Ctrl-C, and the lab's death without a word: in both cases nothing goes on on the machines.
+#[test]
+fn over_ssh_nothing_goes_on_without_the_lab() {
+    let Some(_one) = alone() else { return };
+    let program = Path::new(env!("CARGO_BIN_EXE_mga-node"));
+    let Some(machines) = sshd::Machines::build(program) else { return };
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("section5-ssh-ended");
+    for (sent, code) in [(Signal::SIGINT, Some(130)), (Signal::SIGKILL, None)] {
+        let mut lab = Command::new(program)
+            .args(["lab", "section5", "--json", "--hosts"])
+            .arg(machines.hosts())
+            .arg("--out")
+            .arg(&out)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begin = Instant::now();
+        while !machines.processes().iter().any(|process| process.contains("--role ar")) {
+            assert!(lab.try_wait().unwrap().is_none(), "the lab runs");
+            assert!(begin.elapsed() < Duration::from_secs(60), "AR1 begins: {:?}", machines.processes());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        signal::kill(Pid::from_raw(i32::try_from(lab.id()).unwrap()), sent).unwrap();
+        assert_eq!(lab.wait().unwrap().code(), code);
+        machines.wait_until_idle();
+    }
+}
+
+/// A guest is told what it must know, and started, told to register and stopped by its own commands.
+#[test]
+fn over_ssh_a_real_guest_stands_in_place_of_a_node() {
+    let Some(_one) = alone() else { return };
+    let Some(machines) = sshd::Machines::build(Path::new("/bin/false")) else { return };
+    let diary = machines.directory().join("diary");
+    let diary = diary.display();
+    let told = "$ROLE $INTERFACE $AGENT $CARE_OF $ANYCAST $INITIAL_SEQUENCE $NO_ROUTE_OPTIMISATION";
+    let guest = format!(
+        "machine.AR1 = {{ guest = {{ is = \"KAME\", start = \"echo start {told} '!' >>{diary}\", \
+         register = \"echo register >>{diary}\", stop = \"echo stop >>{diary}\" }}, "
+    );
+    let hosts = hosts::read(&machines.hosts_with("machine.AR1 = { ", &guest), &figure11::plan()).unwrap();
+    let host = hosts.iter().find(|host| host.name == "AR1").unwrap();
+    let interruption = Interruption::watch().unwrap();
+    let machine = SshMachine::connect(host, machines.directory(), &interruption).unwrap();
+    let launcher = Launcher {
+        logs: machines.directory().to_owned(),
+        forwarding: "auto".to_owned(),
+        interruption: &interruption,
+    };
+    let flags = [
+        "--agent",
+        "::",
+        "--care-of",
+        "2001:db8:0:4::2",
+        "--no-route-optimisation",
+        "--anycast",
+        "2001:db8::a",
+    ];
+    let running =
+        launcher.start(&machine, "ar", &[flags.as_slice(), &["--initial-sequence", "200"]].concat()).unwrap();
+    running.register("2001:db8::a").unwrap();
+    assert!(running.ask(&["show", "config"]).is_err(), "a guest has no control socket");
+    running.end().unwrap();
+    drop(launcher.start(&machine, "ai", &[]).unwrap());
+    assert_eq!(
+        fs::read_to_string(machines.directory().join("diary")).unwrap(),
+        "start ar eth0 :: 2001:db8:0:4::2 2001:db8::a 200 yes !\nregister\nstop\nstart ai eth0 !\nstop\n"
+    );
+}
+
+#[test]
+fn over_ssh_what_stands_in_the_way_is_said() {
+    let Some(_one) = alone() else { return };
+    let program = env!("CARGO_BIN_EXE_mga-node");
+    let Some(machines) = sshd::Machines::build(Path::new(program)) else { return };
+    let out = machines.directory().join("out");
+    let node = format!("ssh = \"ai2\", interface = \"eth0\", system = \"linux\", program = \"{program}\"");
+    for (from, to, expected) in [
+        ("ssh = \"ai1\"", "ssh = \"nowhere.invalid\"", "cannot reach AI1: "),
+        (
+            &node,
+            &node.replace("linux", "freebsd"),
+            "AI2 cannot take part: the file says FreeBsd, but it is Linux",
+        ),
+        (
+            &node,
+            &node.replace(program, "/nonexistent"),
+            "AI2 cannot take part: /nonexistent not found there; docs/vagrant.md",
+        ),
+    ] {
+        let hosts = Some(machines.hosts_with(from, to));
+        let error = lab::section5(&LabOptions { hosts, ..options(&out, true) }).unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        machines.wait_until_idle();
     }
 }
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, a C++ compiler (libFuzzer),
 # clang for the kernel's programs, libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark,
-# iperf3, radvd, BIRD, python3 with scapy).
+# iperf3, radvd, BIRD, python3 with scapy), and what the lab's ssh way is tested with (sshd, inetd, sudo, and csh as a
+# login shell).
 # Run by tests/section5.sh and tests/all.sh; does nothing when everything is there.
 set -eu
 
@@ -29,6 +30,11 @@ want bird bird2
 want setpriv util-linux
 want clang-14 clang-14
 want llvm-strip-14 llvm-14
+want sshd openssh-server
+want ssh openssh-client
+want inetutils-inetd inetutils-inetd
+want sudo sudo
+want csh tcsh
 want python3 python3
 has_scapy() { python3 -c 'import scapy.all' >/dev/null 2>&1; }
 has_scapy || packages="$packages python3-scapy"

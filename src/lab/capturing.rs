@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Error, Trying,
-    machine::{Machine, Recording, Seen},
+    machine::{Machine, Recording, RecordingEnd, Seen},
 };
 use crate::pcap::{capture::Frame, view::View};
 
@@ -34,8 +34,8 @@ pub struct Recorded {
     pub machine: String,
     /// The file.
     pub file: PathBuf,
-    /// How many packets the kernel had to drop for want of room.
-    pub lost: u32,
+    /// How it ended.
+    pub end: RecordingEnd,
 }
 
 impl Captures {
@@ -96,11 +96,14 @@ impl Captures {
     /// # Errors
     /// [`Error::Capture`] when a recorder failed on the way.
     pub fn stop(mut self) -> Result<Vec<Recorded>, Error> {
+        for recorder in &mut self.recorders {
+            (recorder.recording.stop)();
+        }
         let mut recorded = Vec::new();
         for Recorder { machine, file, recording, .. } in &mut self.recorders {
-            let lost = recording.finish();
-            let lost = lost.map_err(|message| Error::Capture { node: machine.clone(), message })?;
-            recorded.push(Recorded { machine: machine.clone(), file: file.clone(), lost });
+            let end = recording.finish();
+            let end = end.map_err(|message| Error::Capture { node: machine.clone(), message })?;
+            recorded.push(Recorded { machine: machine.clone(), file: file.clone(), end });
         }
         Ok(recorded)
     }

@@ -1,4 +1,4 @@
-//! The thesis's experiments on this machine: its networks in namespaces, real nodes, real traffic.
+//! The thesis's experiments: its networks in namespaces or on machines of their own, real nodes, real traffic.
 //! Everything is captured, and the captures alone decide whether each claim held: those of section 5, and those of
 //! section 4.3 about the advanced model. `mga-node lab` calls it.
 
@@ -7,6 +7,8 @@ pub mod claims;
 mod delay_line;
 pub mod figure10;
 pub mod figure11;
+mod ground;
+pub mod hosts;
 pub mod journey;
 mod judge;
 pub mod load;
@@ -61,6 +63,8 @@ pub struct LabOptions {
     pub program: Option<PathBuf>,
     /// Say nothing while running; the outcome is all.
     pub quiet: bool,
+    /// The file that says how the machines are reached by ssh; network namespaces of this machine when `None`.
+    pub hosts: Option<PathBuf>,
 }
 
 /// What a run of the lab came to.
@@ -91,6 +95,30 @@ pub enum Error {
     /// Not root.
     #[error("the lab makes network namespaces: run it as root")]
     NotPermitted,
+    /// The file that says how the machines are reached is not good.
+    #[error("{}: {why}", .file.display())]
+    Hosts {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and where in it.
+        why: String,
+    },
+    /// A machine does not answer.
+    #[error("cannot reach {name}: {why}")]
+    Unreachable {
+        /// The machine.
+        name: String,
+        /// What ssh says.
+        why: String,
+    },
+    /// A machine lacks something.
+    #[error("{name} cannot take part: {why}")]
+    Unfit {
+        /// The machine.
+        name: String,
+        /// What it lacks.
+        why: String,
+    },
     /// The operating system refused something.
     #[error(transparent)]
     Platform(#[from] platform::Error),
@@ -125,7 +153,13 @@ impl Error {
     /// 2 when the lab could not begin on this machine, 130 when it was interrupted, otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Missing(_) | Error::NotPermitted | Error::Platform(_) | Error::Io { .. } => 2,
+            Error::Missing(_)
+            | Error::NotPermitted
+            | Error::Hosts { .. }
+            | Error::Unreachable { .. }
+            | Error::Unfit { .. }
+            | Error::Platform(_)
+            | Error::Io { .. } => 2,
             Error::Interrupted => 130,
             Error::Capture { .. } | Error::Reading(_) | Error::Step(_) => 1,
         }

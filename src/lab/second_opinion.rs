@@ -26,7 +26,7 @@ pub fn tshark(step: &str, files: &[PathBuf], merged: &Path) -> Result<Finding, E
         seen,
         evidence,
     };
-    if super::run::find_program("tshark").is_none() || super::run::find_program("mergecap").is_none() {
+    if super::ground::find_program("tshark").is_none() || super::ground::find_program("mergecap").is_none() {
         let seen = "tshark is not installed (apt install tshark)".to_owned();
         return Ok(finding(Verdict::Skipped, seen, Vec::new()));
     }

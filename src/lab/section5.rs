@@ -115,15 +115,15 @@ fn with_route_optimization(stage: &mut Stage<'_>) -> Result<(), Error> {
     stage.close_telnet("AI2")
 }
 
-/// Runs section 5 of the thesis on this machine.
+/// Runs section 5 of the thesis.
 ///
 /// # Errors
 /// As the run of any lab.
 pub fn section5(options: &LabOptions) -> Result<Outcome, Error> {
     let lab = Lab {
         title: "Section 5 of the thesis on real packets",
-        summary: "Mobile IPv6 as anycast: the experiments of section 5, with real nodes, real ping and real telnet in \
-                  network namespaces. Every verdict was read from the captures beside this file.",
+        summary: "Mobile IPv6 as anycast: the experiments of section 5, with real nodes, real ping and real telnet. \
+                  Every verdict was read from the captures beside this file.",
         programs: &[],
         scripts: scripts(),
         drawn: |_| true,

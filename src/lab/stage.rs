@@ -13,7 +13,7 @@ use std::{
 use super::{
     Error, Trying,
     capturing::{Captures, Recorded},
-    machine::{Machine, Process, TelnetService},
+    machine::{Guest, Machine, Process, TelnetService},
     node::{Launcher, Running},
     run::Say,
     topology::Plan,
@@ -75,12 +75,21 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// The real stacks that stand on machines of the lab.
+    pub(super) fn guests(&self) -> Vec<(&'a str, &'a Guest)> {
+        self.machines.iter().filter_map(|machine| Some((machine.name(), machine.guest()?))).collect()
+    }
+
     /// Ends the recording, then everything that still runs: what follows from the nodes' ending is no part of the
     /// step. Returns the captures and the headings.
     pub(super) fn close(self) -> Result<(Vec<Recorded>, Vec<Mark>), Error> {
         let recorded = self.captures.stop()?;
-        drop(self.sessions);
-        for (_, process) in self.running.into_iter().rev() {
+        // While there are nodes to carry the end of their connections.
+        drop((self.sessions, self.servers));
+        // A responder takes its leave of the agent, and waits for the answer.
+        let (responders, others): (Vec<_>, Vec<_>) =
+            self.running.into_iter().partition(|(name, _)| name.starts_with("AR"));
+        for (_, process) in responders.into_iter().chain(others) {
             if let Err(error) = process.end() {
                 self.say.line(&error.to_string());
             }
@@ -234,7 +243,7 @@ impl<'a> Stage<'a> {
     /// Has a responder register now.
     pub fn register(&mut self, name: &'static str) -> Result<(), Error> {
         let before = self.captures.count(name);
-        self.running(name)?.ask(&["register", "--anycast", &self.plan.anycast.to_string()])?;
+        self.running(name)?.register(&self.plan.anycast.to_string())?;
         let accepted = self.wait_for_acceptance(name, before)?;
         self.done(format!("{name} registers again and is accepted with {accepted}"));
         Ok(())

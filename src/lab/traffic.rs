@@ -12,7 +12,7 @@ use rexpect::{
 use super::{
     Error, Interruption, Trying,
     figure11::ANYCAST,
-    machine::{Machine, TelnetService},
+    machine::{Machine, System, TelnetService},
 };
 
 /// How long telnet may take to print what is expected.
@@ -35,14 +35,23 @@ pub fn ping(
     let file = OpenOptions::new().create(true).append(true).open(log).trying(what)?;
     let begin = file.metadata().trying(what)?.len();
     let quiet = OpenOptions::new().write(true).open("/dev/null").trying(|| "open /dev/null".to_owned())?;
-    // -n: no names; -w: an end in any case.
     let (count_argument, limit) = (count.to_string(), (count / 5 + 3).to_string());
-    let words = ["ping", "-6", "-n", "-i", "0.2", "-W", "1", "-c", &count_argument, "-w", &limit];
+    // -n: no names; -w: an end in any case.
+    let words = match machine.system() {
+        System::Linux => {
+            vec!["ping", "-6", "-n", "-i", "0.2", "-W", "1", "-c", &count_argument, "-w", &limit]
+        }
+        System::FreeBsd => vec!["ping6", "-n", "-i", "0.2", "-c", &count_argument],
+    };
     let anycast = ANYCAST.to_string();
     let mut ping = machine.start(&[&words[..], &[&anycast]].concat(), file.into(), quiet.into())?;
     let limit = Duration::from_secs(u64::from(count) / 5 + 5);
-    interruption
-        .wait_for("the end of ping", limit, || ping.exited().trying(|| "wait for ping".to_owned()))?;
+    let exited = || ping.exited().trying(|| "wait for ping".to_owned());
+    match (interruption.wait_for("the end of ping", limit, exited), machine.system()) {
+        // FreeBSD's waits ten seconds for answers that are missing: they are counted without it.
+        (Ok(_), _) | (Err(Error::Step(_)), System::FreeBsd) => drop(ping),
+        (Err(error), _) => return Err(error),
+    }
     let output = std::fs::read(log).trying(|| format!("read {}", log.display()))?;
     let output = output.get(usize::try_from(begin).unwrap_or(0)..).unwrap_or_default();
     let answers =

@@ -11,9 +11,11 @@ use std::{
 
 use pcap_file::{
     DataLink, PcapError,
-    pcap::PcapReader,
+    pcap::{PcapReader, PcapWriter},
     pcapng::{Block, PcapNgReader, blocks::interface_description::InterfaceDescriptionOption},
 };
+
+use super::clocks::{self, Nanoseconds};
 
 /// One IPv6 packet of a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,6 +170,23 @@ impl<R: Read> Iterator for Capture<R> {
 /// Those of [`Capture::open`], and [`Error::Damaged`] when the file breaks off.
 pub fn read(path: &Path) -> Result<Vec<Frame>, Error> {
     Capture::open(path)?.collect()
+}
+
+/// Rewrites a pcap file with every packet's time moved by this many nanoseconds.
+///
+/// # Errors
+/// Those of [`read`]; the file is as it was then.
+pub fn shift(path: &Path, by: Nanoseconds) -> Result<(), Error> {
+    let of_file = |source| Error::File { path: path.display().to_string(), source };
+    let octets = std::fs::read(path).map_err(of_file)?;
+    let mut reader = PcapReader::new(octets.as_slice())?;
+    let mut writer = PcapWriter::with_header(Vec::with_capacity(octets.len()), reader.header())?;
+    while let Some(packet) = reader.next_packet() {
+        let mut packet = packet?;
+        packet.timestamp = clocks::shifted(packet.timestamp, by);
+        writer.write_packet(&packet)?;
+    }
+    std::fs::write(path, writer.into_writer()).map_err(of_file)
 }
 
 fn next_of_ng<R: Read>(reader: &mut PcapNgReader<R>) -> Option<Result<Option<Frame>, Error>> {

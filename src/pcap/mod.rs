@@ -5,6 +5,7 @@
 
 pub mod allow;
 pub mod capture;
+pub mod clocks;
 pub mod comparison;
 pub mod decode;
 pub mod diff;

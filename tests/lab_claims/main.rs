@@ -37,6 +37,7 @@ fn played(name: &str, lab: impl FnOnce(&LabOptions) -> Result<Outcome, Error>) -
         forwarding: "auto".to_owned(),
         program: Some(PathBuf::from(env!("CARGO_BIN_EXE_mga-node"))),
         quiet: false,
+        hosts: None,
     };
     let outcome = lab(&options).unwrap();
     let failed = outcome.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);

@@ -13,6 +13,7 @@ use mga_node::{
     },
     pcap::{
         capture::{self, Frame},
+        clocks,
         passage::Trace,
         report::{Finding, Verdict},
         view::{Segment, View},
@@ -393,5 +394,69 @@ fn every_section_fails_on_the_captures_of_another() {
             findings.iter().all(|finding| finding.verdict == Verdict::Fail),
             "nothing captured, nothing held"
         );
+    }
+}
+
+/// Machines of which each has a clock of its own: hours apart, and running at different speeds.
+fn on_other_clocks(captures: &Captures) -> Captures {
+    let mut captures = captures.clone();
+    let start = captures.iter().filter_map(|(_, frames)| frames.first()).map(|frame| frame.at).min().unwrap();
+    let clocks: [(i128, u32); 6] = [
+        (3_600_123_456_789, 200),
+        (-7_000_000_001, 0),
+        (1, 150),
+        (0, 0),
+        (-86_400_000_000_000, 400),
+        (250_000_000, 90),
+    ];
+    for ((_, frames), (ahead, drift)) in captures.iter_mut().zip(clocks) {
+        for frame in frames {
+            let gained = (frame.at - start).as_nanos() * u128::from(drift) / 1_000_000;
+            frame.at = clocks::shifted(frame.at, ahead + i128::try_from(gained).unwrap());
+        }
+    }
+    captures
+}
+
+/// The same verdicts as on one clock, though without the correction most of them would be others.
+#[test]
+fn clocks_that_differ_change_no_verdict() {
+    let verdicts = |findings: Vec<Finding>| -> Vec<(String, Verdict)> {
+        findings.into_iter().map(|finding| (finding.name, finding.verdict)).collect()
+    };
+    let sections: [(&str, Section); 3] = [
+        ("kame-section5.1", claims::section5_1),
+        ("kame-section5.2", claims::section5_2),
+        ("kame-section5.3", claims::section5_3),
+    ];
+    for (name, section) in sections {
+        let captures = kame(name);
+        let expected = verdicts(judge(section, captures.clone()));
+        let mut skewed = on_other_clocks(&captures);
+        assert_ne!(verdicts(judge(section, skewed.clone())), expected, "{name}: the clocks matter");
+        let guesses = [0; 6];
+        let ahead = clocks::align(&mut skewed, &figure11::owners(), &guesses);
+        let between = ahead[4] - ahead[3];
+        assert!(
+            (between + 86_400_000_000_000).abs() < 100_000_000,
+            "{name}: AR1 is a day behind HAA: {between}"
+        );
+        assert_eq!(verdicts(judge(section, skewed)), expected, "{name}");
+        // What has one clock already is left in its order.
+        let mut same = captures.clone();
+        clocks::align(&mut same, &figure11::owners(), &guesses);
+        assert_eq!(verdicts(judge(section, same)), expected, "{name}: one clock");
+    }
+}
+
+#[test]
+fn captures_that_share_no_packet_are_put_by_the_guess() {
+    let mut captures = kame("kame-section5.1");
+    captures.truncate(1);
+    let before = captures.clone();
+    captures.push(("AR9".to_owned(), Vec::new()));
+    assert_eq!(clocks::align(&mut captures, &[], &[5_000, -3]), [5_000, -3]);
+    for (frame, frame_before) in captures[0].1.iter().zip(&before[0].1) {
+        assert_eq!(frame.at, frame_before.at - Duration::from_nanos(5_000));
     }
 }

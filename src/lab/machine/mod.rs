@@ -1,8 +1,11 @@
 //! A machine of the lab, however it is reached: what thesis section 5 needs done on each host of Figure 11.
-//! There the hosts were six computers; here they are network namespaces of this one (`namespace`).
+//! There the hosts were six computers; here they are network namespaces of this one (`namespace`) or machines that ssh
+//! leads to (`ssh`).
 //! `lab::section5` and everything it uses speak to machines only by this.
 
 mod namespace;
+mod quote;
+mod ssh;
 
 use std::{
     fmt, io,
@@ -16,10 +19,48 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 
+use serde::Deserialize;
+
 use super::{Error, Trying};
 use crate::pcap::capture::Frame;
 
 pub use namespace::NamespaceMachine;
+pub use ssh::SshMachine;
+
+/// What runs on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// Linux, with Debian's ping and telnetd.
+    Linux,
+    /// FreeBSD.
+    FreeBsd,
+}
+
+impl System {
+    /// As `uname -s` prints it.
+    pub fn kernel(self) -> &'static str {
+        match self {
+            System::Linux => "Linux",
+            System::FreeBsd => "FreeBSD",
+        }
+    }
+}
+
+/// A real Mobile IPv6 stack that stands on a machine in place of a node: KAME or UMIP. Its commands are lines for
+/// /bin/sh, run as root with what it must know in the environment: ROLE, INTERFACE, ADDRESS, AGENT, ANYCAST, SEQUENCE.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    /// Its name.
+    pub is: String,
+    /// Starts it and returns.
+    pub start: String,
+    /// Ends it and returns when it has ended.
+    pub stop: String,
+    /// Has a responder register again; without it such a step of the scenario cannot be played.
+    pub register: Option<String>,
+}
 
 /// A host of the lab.
 pub trait Machine: fmt::Debug + Send + Sync {
@@ -34,6 +75,16 @@ pub trait Machine: fmt::Debug + Send + Sync {
 
     /// The program there that is the node.
     fn program(&self) -> &Path;
+
+    /// What runs there.
+    fn system(&self) -> System {
+        System::Linux
+    }
+
+    /// The real stack that stands there in place of a node.
+    fn guest(&self) -> Option<&Guest> {
+        None
+    }
 
     /// A command which, run here, runs these words there with its own input and output.
     ///
@@ -111,14 +162,23 @@ pub trait TelnetService: fmt::Debug + Send {}
 /// The packets a machine has seen so far.
 pub type Seen = Arc<Mutex<Vec<Frame>>>;
 
+/// What became of a recording.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordingEnd {
+    /// How many packets were lost for want of room.
+    pub lost: u32,
+    /// By how many nanoseconds the machine's clock seemed ahead of ours; `None` when it is ours.
+    pub ahead: Option<i128>,
+}
+
 /// A recording on one machine, under way.
 pub struct Recording {
     /// Hangs up without a word when the recording could not begin.
     pub ready: std::sync::mpsc::Receiver<()>,
     /// Has the thread come to its end.
     pub stop: Box<dyn FnMut() + Send>,
-    /// Ends with the number of packets that were lost for want of room, or with what went wrong.
-    pub thread: Option<JoinHandle<Result<u32, String>>>,
+    /// Ends with what became of it, or with what went wrong.
+    pub thread: Option<JoinHandle<Result<RecordingEnd, String>>>,
 }
 
 impl fmt::Debug for Recording {
@@ -128,16 +188,16 @@ impl fmt::Debug for Recording {
 }
 
 impl Recording {
-    /// Waits for its end, and tells how many packets were lost.
+    /// Waits for its end, and tells what became of it.
     ///
     /// # Errors
     /// What went wrong, in words.
-    pub fn finish(&mut self) -> Result<u32, String> {
+    pub fn finish(&mut self) -> Result<RecordingEnd, String> {
         (self.stop)();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err("the recorder panicked".to_owned()),
-            None => Ok(0),
+            None => Ok(RecordingEnd::default()),
         }
     }
 }
@@ -153,7 +213,7 @@ pub struct Process {
 const END: Duration = Duration::from_secs(5);
 
 impl Process {
-    /// Takes a child that ends on SIGTERM.
+    /// Takes a child that ends on SIGTERM, or, when its standard input is a pipe, with that.
     pub fn new(child: Child) -> Self {
         Process { child, ended: false }
     }
@@ -182,11 +242,15 @@ impl Process {
     }
 
     fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
-        if !std::mem::replace(&mut self.ended, true)
-            && let Ok(process) = i32::try_from(self.child.id())
-        {
+        let asked = std::mem::replace(&mut self.ended, true);
+        match self.child.stdin.take() {
+            Some(input) => drop(input),
             // It may have ended by itself, which the waiting finds out.
-            let _ = nix::sys::signal::kill(Pid::from_raw(process), Signal::SIGTERM);
+            None if !asked => {
+                let process = i32::try_from(self.child.id()).map(Pid::from_raw);
+                let _ = process.map(|process| nix::sys::signal::kill(process, Signal::SIGTERM));
+            }
+            None => {}
         }
         let begin = Instant::now();
         while begin.elapsed() < limit {

@@ -21,7 +21,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use super::{Machine, Process, Recording, Seen, TelnetService};
+use super::{Machine, Process, Recording, RecordingEnd, Seen, TelnetService};
 use crate::{
     lab::{Error, Trying},
     pcap::capture::Frame,
@@ -116,7 +116,7 @@ struct Task {
 
 impl Task {
     /// Runs in the namespace until told to stop.
-    fn record(self, ready: &mpsc::Sender<()>) -> Result<u32, String> {
+    fn record(self, ready: &mpsc::Sender<()>) -> Result<RecordingEnd, String> {
         let words = |error: pcap::Error| error.to_string();
         let mut capture = pcap::Capture::from_device(self.interface.as_str())
             .and_then(|capture| {
@@ -151,7 +151,7 @@ impl Task {
         }
         file.flush().map_err(words)?;
         let statistics = capture.stats().map_err(words)?;
-        Ok(statistics.dropped.saturating_add(statistics.if_dropped))
+        Ok(RecordingEnd { lost: statistics.dropped.saturating_add(statistics.if_dropped), ahead: None })
     }
 }
 
