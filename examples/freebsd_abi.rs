@@ -4,11 +4,12 @@
 use mga_node::platform::freebsd::abi::CLAIMS;
 
 /// Where FreeBSD declares what is claimed about; the order is the one that the headers want.
-const HEADERS: [&str; 17] = [
+const HEADERS: [&str; 23] = [
     "stddef.h",
     "sys/types.h",
     "sys/param.h",
     "sys/socket.h",
+    "sys/socketvar.h",
     "sys/sockio.h",
     "sys/sysctl.h",
     "net/if.h",
@@ -18,10 +19,15 @@ const HEADERS: [&str; 17] = [
     "net/bpf.h",
     "net/route.h",
     "netinet/in.h",
+    "netinet/in_pcb.h",
+    "netinet/tcp.h",
+    "netinet/tcp_fsm.h",
+    "netinet/tcp_var.h",
     "netinet/icmp6.h",
     "netinet6/in6_var.h",
     "netinet6/nd6.h",
     "sys/ioctl.h",
+    "sys/procctl.h",
 ];
 
 fn main() {

@@ -40,6 +40,14 @@ pub enum Error {
         /// How to get it.
         remedy: &'static str,
     },
+    /// The kernel lacks something a node needs.
+    #[error("this system lacks {what}: {remedy}")]
+    Lacking {
+        /// What is missing.
+        what: &'static str,
+        /// The command that mends it.
+        remedy: &'static str,
+    },
     /// A program ran and refused its input.
     #[error("{program} failed: {message}")]
     ProgramFailed {
@@ -77,7 +85,11 @@ pub enum Error {
 }
 
 /// Remedy of every [`Error::NotPermitted`].
+#[cfg(target_os = "linux")]
 const PRIVILEGE_REMEDY: &str = "run as root or with CAP_NET_ADMIN and CAP_NET_RAW";
+/// As above.
+#[cfg(not(target_os = "linux"))]
+const PRIVILEGE_REMEDY: &str = "run as root";
 
 impl Error {
     /// Names what failed: lack of privilege becomes [`Error::NotPermitted`], the rest [`Error::Io`].
@@ -111,7 +123,7 @@ mod tests {
         let refused = Error::io("open the tunnel device", io::Error::from_raw_os_error(libc::EPERM));
         assert_eq!(
             refused.to_string(),
-            "not permitted to open the tunnel device: run as root or with CAP_NET_ADMIN and CAP_NET_RAW"
+            format!("not permitted to open the tunnel device: {PRIVILEGE_REMEDY}")
         );
         let busy = Error::Busy { journal: "/run/x.undo".into(), owner: Some(7) };
         assert_eq!(

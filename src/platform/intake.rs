@@ -2,8 +2,8 @@
 //! "Own" serves thesis 4.2 (A_Any at the agents), "steal" RFC 3775 6.3, 6.4 and RFC 2473, "tap" ICMPv6.
 //! Filled by the systems below `platform`, read by `daemon` and `forwarding`.
 
-use crate::wire::PacketBuffer;
-use std::{io, net::Ipv6Addr, path::PathBuf};
+use crate::wire::{PacketBuffer, ipv6::next_header};
+use std::{collections::BTreeSet, io, net::Ipv6Addr, path::PathBuf};
 
 /// What a `Host` is opened with.
 #[derive(Clone, Debug)]
@@ -84,4 +84,16 @@ pub struct SendReport {
     pub sent: usize,
     /// The others with the kernel's answer; `EMSGSIZE` says "longer than the device's MTU".
     pub failed: Vec<(PacketBuffer, io::Error)>,
+}
+
+/// True for a message of the node's own (a Mobility Header or ICMPv6) to one of the addresses it owns: that is for whoever
+/// has the address on the link (RFC 3775 10.3.2), not for the tunnel device. Tunnel packets, which are the many, are not
+/// looked at further.
+pub(super) fn is_message_to(packet: &PacketBuffer, owned: &BTreeSet<Ipv6Addr>) -> bool {
+    let octets = packet.as_slice();
+    if !matches!(octets.get(6), Some(&(next_header::MOBILITY | next_header::ICMPV6))) {
+        return false;
+    }
+    let destination = octets.get(24..40).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
+    destination.is_some_and(|to| owned.contains(&Ipv6Addr::from(to)))
 }

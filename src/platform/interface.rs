@@ -8,6 +8,13 @@ use std::net::Ipv6Addr;
 /// captures bear it unless it is told another (thesis 4.3.3). Not taken in iproute2's `rt_protos`.
 pub const ROUTE_PROTOCOL: u8 = 77;
 
+/// The least MTU an IPv6 link may have, in octets (RFC 8200 section 5).
+pub const LEAST_MTU: u32 = 1280;
+/// Octets of one outer IPv6 header, by which the tunnel device's MTU is lower than the link's.
+const TUNNEL_OVERHEAD: u32 = 40;
+/// Octets by which a packet buffer is larger than the link's MTU, for headers we add.
+const BUFFER_SLACK: usize = 512;
+
 /// The interface a node lives on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -33,6 +40,18 @@ pub struct NextHop {
     pub neighbour: Ipv6Addr,
     /// The longest packet in octets that the path is known to take.
     pub mtu: u32,
+}
+
+impl Interface {
+    /// The MTU of a tunnel device over this link, in octets.
+    pub(super) fn tunnel_mtu(&self) -> u32 {
+        self.mtu.saturating_sub(TUNNEL_OVERHEAD).max(LEAST_MTU)
+    }
+
+    /// Octets of a buffer for the link's packets.
+    pub(super) fn buffer_room(&self) -> usize {
+        usize::try_from(self.mtu).unwrap_or(0) + BUFFER_SLACK
+    }
 }
 
 /// One IPv6 address of an interface.

@@ -141,6 +141,37 @@ impl<U: Serialize + DeserializeOwned + Clone + PartialEq> Journal<U> {
     }
 }
 
+/// A file that one living process can hold; it is gone when this value is dropped.
+#[cfg(target_os = "freebsd")]
+#[derive(Debug)]
+pub struct NameLock {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+#[cfg(target_os = "freebsd")]
+impl NameLock {
+    /// Takes the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when a living process holds it, else what the file system says.
+    pub fn take(path: &Path) -> Result<Self, Error> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).trying(|| format!("create {}", parent.display()))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock(path, path)? })
+    }
+}
+
+#[cfg(target_os = "freebsd")]
+impl Drop for NameLock {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "a lock file could not be removed");
+        }
+    }
+}
+
 /// Replaces the journal in one step by one that holds only what is still pending.
 fn write_anew<U: Serialize + Clone>(path: &Path, realm: &str, steps: &[(u64, U)]) -> io::Result<File> {
     let mut fresh = path.as_os_str().to_owned();

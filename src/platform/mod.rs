@@ -12,6 +12,7 @@ mod interface;
 mod journal;
 mod load;
 mod pool;
+mod program;
 mod selection;
 pub mod signals;
 
@@ -19,8 +20,17 @@ pub mod signals;
 mod linux;
 
 pub use error::Error;
+#[cfg(target_os = "freebsd")]
+pub use freebsd::{Host, die_with_parent, established_connections};
 pub use intake::{Intake, Options, Received, SendReport, Steal};
 pub use interface::{Interface, InterfaceAddress, NextHop, ROUTE_PROTOCOL};
 #[cfg(target_os = "linux")]
 pub use linux::{Host, die_with_parent, established_connections, netns};
 pub use load::load_average;
+
+/// Where control sockets and journals live unless told otherwise: a folder that does not outlive the machine's boot.
+#[cfg(target_os = "linux")]
+pub const RUN_DIRECTORY: &str = "/run/mga-node";
+/// As above.
+#[cfg(not(target_os = "linux"))]
+pub const RUN_DIRECTORY: &str = "/var/run/mga-node";

@@ -21,11 +21,13 @@ impl Pool {
     }
 
     /// How many octets a packet in one of the buffers can have.
+    #[cfg(target_os = "linux")]
     pub fn room(&self) -> usize {
         self.room
     }
 
     /// A vector of exactly [`HEADROOM`] + room octets of unspecified content.
+    #[cfg(any(target_os = "linux", test))]
     pub fn take(&mut self) -> Vec<u8> {
         let mut storage = self.spare.pop().unwrap_or_default();
         storage.resize(HEADROOM + self.room, 0);
@@ -37,6 +39,14 @@ impl Pool {
         let mut storage = self.spare.pop().unwrap_or_default();
         storage.resize(HEADROOM + length, 0);
         PacketBuffer::from_storage(storage, HEADROOM)
+    }
+
+    /// A buffer that holds a copy of `packet`.
+    #[cfg(target_os = "freebsd")]
+    pub fn copy(&mut self, packet: &[u8]) -> PacketBuffer {
+        let mut buffer = self.packet(packet.len());
+        buffer.as_mut_slice().copy_from_slice(packet);
+        buffer
     }
 
     /// Keeps a vector for the next packet.

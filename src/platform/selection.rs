@@ -31,9 +31,11 @@ impl Selection {
         self.neighbor_discovery = neighbor_discovery;
     }
 
-    /// True when the kernel sees everything.
-    pub fn steals_nothing(&self) -> bool {
-        self.stolen.is_empty()
+    /// To whom packets with this next header are taken away.
+    #[cfg(any(target_os = "freebsd", test))]
+    pub fn destinations(&self, next_header: u8) -> std::collections::BTreeSet<Ipv6Addr> {
+        let stolen = self.stolen.iter().filter(|(kind, ..)| *kind == next_header);
+        stolen.map(|(.., destination)| *destination).collect()
     }
 
     /// How a packet that the kernel gave us came in; `None` when it is none of ours.

@@ -17,8 +17,7 @@ pub use settings::{
 };
 pub use words::{AnycastEntry, Authentication, Forwarding, Given, Model, Role};
 
-/// Where control sockets and journals live unless told otherwise.
-pub const RUN_DIRECTORY: &str = "/run/mga-node";
+pub use crate::platform::RUN_DIRECTORY;
 
 /// A configuration that cannot be used; the text names the field, the value and the remedy.
 #[derive(Debug, thiserror::Error)]

@@ -3,15 +3,18 @@
 //! [`CLAIMS`] as C, and `tests/freebsd.sh` has a C compiler hold them against those headers.
 //! Called by the rest of `platform::freebsd`.
 
-/// Declares constants and structures once, and with them what is claimed about each: name or place, and value.
+/// Declares constants, places in structures not declared here, and structures once, and with them what is claimed about
+/// each: an expression of C and its value.
 macro_rules! abi {
     (
         constants { $($(#[$note:meta])* $name:ident: $kind:ty = $value:expr;)* }
+        places { $($(#[$about:meta])* $place:ident is $expression:literal = $at:expr;)* }
         structures { $(
             $(#[$what:meta])* $structure:ident is $c:literal { $($field:ident: $type:ty,)* }
         )* }
     ) => {
         $($(#[$note])* pub const $name: $kind = $value;)*
+        $($(#[$about])* pub const $place: usize = $at;)*
 
         $(
             $(#[$what])*
@@ -24,6 +27,7 @@ macro_rules! abi {
         /// Every claim made here: an expression of C, and what it must be.
         pub const CLAIMS: &[(&str, i64)] = &[
             $((stringify!($name), $name as i64),)*
+            $(($expression, $place as i64),)*
             $(
                 (concat!("sizeof(", $c, ")"), size_of::<$structure>() as i64),
                 $(
@@ -135,7 +139,24 @@ abi! {
         IPV6_HOPLIMIT: i32 = 47;
         IPV6_RECVTCLASS: i32 = 57;
         IPV6_TCLASS: i32 = 61;
+        IPV6_PATHMTU: i32 = 44;
         ICMP6_FILTER: i32 = 18;
+
+        PROC_PDEATHSIG_CTL: i32 = 11;
+        TCPS_ESTABLISHED: i32 = 4;
+        INP_IPV6: u8 = 0x2;
+    }
+    places {
+        /// Length of the header, and of the trailer, of the list of TCP connections.
+        XINPGEN is "sizeof(struct xinpgen)" = 64;
+        /// Length of one of its entries.
+        XTCPCB is "sizeof(struct xtcpcb)" = 744;
+        /// Which families of addresses the entry is about.
+        XTCPCB_VFLAG is "offsetof(struct xtcpcb, xt_inp.inp_vflag)" = 400;
+        /// Its address on this host.
+        XTCPCB_LOCAL is "offsetof(struct xtcpcb, xt_inp.inp_inc.inc_ie.ie_dependladdr)" = 280;
+        /// Its state.
+        XTCPCB_STATE is "offsetof(struct xtcpcb, t_state)" = 568;
     }
     structures {
         /// Metrics of a route.
@@ -253,7 +274,12 @@ abi! {
             ipi6_addr: [u8; 16],
             ipi6_ifindex: u32,
         }
-        /// The ICMPv6 types a socket does not want, one bit each.
+        /// The path MTU of a connected socket.
+        Ip6Mtuinfo is "struct ip6_mtuinfo" {
+            ip6m_addr: SockaddrIn6,
+            ip6m_mtu: u32,
+        }
+        /// The ICMPv6 types a socket wants, one bit each.
         Icmp6Filter is "struct icmp6_filter" {
             icmp6_filt: [u32; 8],
         }

@@ -11,7 +11,6 @@ use super::{
     filter::{self, DropAt},
     netlink::RouteEvents,
     sender::MARK,
-    tunnel_mtu,
 };
 use std::net::Ipv6Addr;
 
@@ -21,7 +20,7 @@ impl Host {
         Interface {
             index: self.tunnel.index(),
             name: self.tunnel.name().to_owned(),
-            mtu: tunnel_mtu(self.interface.mtu),
+            mtu: self.interface.tunnel_mtu(),
             link_address: None,
             is_software: true,
         }

@@ -2,19 +2,9 @@
 //! we get) and to nftables at the ingress of the device (what the kernel never sees). RFC 3775 6.1, 6.3,
 //! 6.4 and RFC 2473 define the classes; called by `platform::linux::Host` and its packet socket.
 
-use super::super::{
-    error::{Error, Trying},
-    selection::Selection,
-};
+use super::super::{error::Error, program::Program, selection::Selection};
 use libc::sock_filter;
-use std::{
-    collections::HashSet,
-    fmt::Write as _,
-    io::Write as _,
-    net::Ipv6Addr,
-    os::unix::process::CommandExt as _,
-    process::{Command, Stdio},
-};
+use std::{collections::HashSet, fmt::Write as _, net::Ipv6Addr};
 
 /// Longest program the kernel takes.
 const LONGEST_PROGRAM: usize = 4096;
@@ -35,6 +25,11 @@ pub enum DropAt {
 }
 
 impl Selection {
+    /// True when the kernel sees everything.
+    pub fn steals_nothing(&self) -> bool {
+        self.stolen.is_empty()
+    }
+
     /// The program for a packet socket whose frames begin with `link_header` octets of link-layer header.
     pub fn program(&self, link_header: usize) -> Vec<sock_filter> {
         let mut blocks = Blocks { code: Vec::new(), link_header };
@@ -130,39 +125,8 @@ fn removal(table: &str) -> String {
 
 /// Has `nft` carry out `input` as one transaction.
 fn run_nft(input: &str) -> Result<(), Error> {
-    let what = || "run nft".to_owned();
-    // In a process group of its own: Ctrl-C must not kill the nft that takes our table back.
-    let spawned = Command::new("nft")
-        .args(["-f", "-"])
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match spawned {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::MissingProgram { program: "nft", remedy: "install the package nftables" });
-        }
-        spawned => spawned.trying(what)?,
-    };
-    if let Some(mut stdin) = child.stdin.take() {
-        // A failing nft closes its input early; its own message says more than our broken pipe.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().trying(what)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let message = String::from_utf8_lossy(&output.stderr);
-    Err(Error::ProgramFailed {
-        program: "nft",
-        message: message
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect::<Vec<_>>()
-            .join("; "),
-    })
+    const NFT: Program = Program { name: "nft", remedy: "install the package nftables" };
+    NFT.run(&["-f", "-"], input).map(drop)
 }
 
 /// A classic BPF program under construction. Every block either accepts the packet or falls through to

@@ -18,12 +18,12 @@ use super::{
     changes::{Parameter, unless_gone},
     error::{Error, Trying},
     groups::Groups,
-    intake::{Options, Received, SendReport, Steal},
-    interface::{Interface, InterfaceAddress},
+    intake::{Options, Received, SendReport, Steal, is_message_to},
+    interface::{Interface, InterfaceAddress, LEAST_MTU},
     pool::Pool,
     selection::Selection,
 };
-use crate::wire::{PacketBuffer, ipv6::next_header};
+use crate::wire::PacketBuffer;
 pub use application::{die_with_parent, established_connections};
 use changes::{Changes, Undo, parameter};
 use filter::DropAt;
@@ -52,14 +52,8 @@ const MAIN_TABLE: u32 = 254;
 const TABLE_BASE: u32 = 0x6d00_0000;
 /// Our policy rules stand between the kernel's local table (0) and its main table (32766).
 const RULE_PRIORITY_BASE: u32 = 16_384;
-/// Octets of one outer IPv6 header, by which the tunnel device's MTU is lower than the link's.
-const TUNNEL_OVERHEAD: u32 = 40;
-/// The least MTU an IPv6 link may have (RFC 8200 section 5).
-const LEAST_MTU: u32 = 1280;
 /// How long the kernel may take to make a new address its own.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
-/// Octets by which a packet buffer is larger than the link's MTU, for headers we add.
-const BUFFER_SLACK: usize = 512;
 
 /// This host, as a node needs it. All methods must be called in the network namespace it was opened in.
 pub struct Host {
@@ -120,8 +114,8 @@ impl Host {
             claim => claim.trying(|| "take the node's name".to_owned())?,
         };
         let mut changes = Changes::open(&options.journal, netlink)?;
-        let tunnel = Tunnel::create(&mut changes.kernel, tunnel_mtu(interface.mtu))?;
-        let room = usize::try_from(interface.mtu).unwrap_or(0) + BUFFER_SLACK;
+        let tunnel = Tunnel::create(&mut changes.kernel, interface.tunnel_mtu())?;
+        let pool = Pool::new(interface.buffer_room());
         Ok(Self {
             interface,
             name: options.name.clone(),
@@ -135,7 +129,7 @@ impl Host {
             _claim: claim,
             filter: Selection::default(),
             drop_at: DropAt::Ingress,
-            pool: Pool::new(room),
+            pool,
             owned: BTreeSet::new(),
             routed: BTreeMap::new(),
             assigned: BTreeSet::new(),
@@ -514,14 +508,7 @@ impl Host {
     /// Drains `packets`.
     pub fn send(&mut self, packets: &mut Vec<PacketBuffer>) -> SendReport {
         let owned = &self.owned;
-        // Tunnel packets, which are the many, are not looked at further.
-        let is_own_message =
-            |octets: &[u8]| matches!(octets.get(6), Some(&(next_header::MOBILITY | next_header::ICMPV6)));
-        let on_link = |packet: &PacketBuffer| {
-            let octets = packet.as_slice();
-            let destination = octets.get(24..40).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
-            is_own_message(octets) && destination.is_some_and(|to| owned.contains(&Ipv6Addr::from(to)))
-        };
+        let on_link = |packet: &PacketBuffer| is_message_to(packet, owned);
         self.sender.send(packets, on_link, &mut self.pool)
     }
 
@@ -610,11 +597,6 @@ fn wait_until_local(address: Ipv6Addr) -> io::Result<()> {
 /// The FNV-1a hash, which unlike the standard library's stays the same from version to version.
 fn fnv(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193))
-}
-
-/// The MTU of a tunnel device over a link with this MTU, in octets.
-fn tunnel_mtu(link: u32) -> u32 {
-    link.saturating_sub(TUNNEL_OVERHEAD).max(LEAST_MTU)
 }
 
 /// Checks that a node can live on a link; also tells the length of its link-layer header in octets.
