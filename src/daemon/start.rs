@@ -192,6 +192,7 @@ pub(super) fn prepare(
                     maa::agent(config)
                 }
             };
+            let haa = haa.with_groups(settings.groups.clone(), Box::new(SystemRandom));
             let haa = match members {
                 Some(members) => haa.with_members(members),
                 None => haa,

@@ -2,6 +2,7 @@
 //! the defaults of what was left unsaid. Nothing is half applied: the first mistake ends it.
 //! Called by `cli` on the words of file and command line.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::Path;
@@ -90,6 +91,12 @@ impl Given {
 
     fn settle_agent(self, capture: CaptureSettings) -> Result<HaaSettings, ConfigError> {
         let members = self.settle_members()?;
+        let mut groups = BTreeMap::new();
+        for entry in &self.anycast {
+            if let Some(group) = entry.settle_group()? {
+                groups.insert(entry.address, group);
+            }
+        }
         if let Some(agent) = self.agent {
             wrong_unless(is_routable_unicast(&agent), "agent", agent, "give the agent's own global address")?;
         }
@@ -98,6 +105,7 @@ impl Given {
         Ok(HaaSettings {
             agent: self.agent,
             anycast: self.anycast.iter().map(|entry| entry.address).collect(),
+            groups,
             members,
             home_prefixes: self.home_prefix,
             max_lifetime,
@@ -226,9 +234,12 @@ impl Given {
 
     /// A word that a role would silently ignore is a mistake somebody must hear of.
     fn refuse_meaningless(&self, role: Role) -> Result<(), ConfigError> {
-        let responders_alone = self.anycast.iter().find_map(AnycastEntry::responders_alone);
-        let responders_alone = responders_alone.filter(|_| role != Role::Ar).map(str::to_owned);
-        match self.meaningless_to(role).or(responders_alone) {
+        let others = match role {
+            Role::Ar => AnycastEntry::agents_alone,
+            _ => AnycastEntry::responders_alone,
+        };
+        let of_others = self.anycast.iter().find_map(others).map(str::to_owned);
+        match self.meaningless_to(role).or(of_others) {
             Some(field) => Err(ConfigError::NotForRole { field, role }),
             None => Ok(()),
         }

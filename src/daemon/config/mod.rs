@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 mod application;
 mod checks;
+mod group;
 mod membership;
 mod settings;
 mod words;
 
 pub use application::{ApplicationWords, BuiltIn, ServiceSettings};
+pub use group::AffinityWord;
 pub use membership::{IdentitySettings, MemberEntry, MembersSettings};
 pub use settings::{
     AiSettings, ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, RoleSettings, Settings,

@@ -12,6 +12,7 @@ use super::application::ServiceSettings;
 use super::membership::{IdentitySettings, MembersSettings, no_keys};
 use super::words::{AnycastEntry, Forwarding, Given, Model, Role};
 use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
+use crate::protocol::haa::GroupConfig;
 
 /// Settings that every role has.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,8 @@ pub enum RoleSettings {
 pub struct HaaSettings {
     pub agent: Option<Ipv6Addr>,
     pub anycast: Vec<Ipv6Addr>,
+    /// Those of them that are of the advanced model.
+    pub groups: BTreeMap<Ipv6Addr, GroupConfig>,
     /// Whose Binding Updates are taken; `None`: everybody's.
     pub members: Option<MembersSettings>,
     pub home_prefixes: Vec<Ipv6Net>,
@@ -127,7 +130,7 @@ impl RoleSettings {
 }
 
 impl HaaSettings {
-    fn words(self) -> Given {
+    fn words(mut self) -> Given {
         let of_capture = match self.capture {
             CaptureSettings::HomeLink(home_link) => home_link.words(),
             CaptureSettings::Route { protocol } => {
@@ -137,7 +140,14 @@ impl HaaSettings {
         let of_members = self.members.map_or_else(no_keys, MembersSettings::words);
         Given {
             agent: self.agent,
-            anycast: self.anycast.into_iter().map(AnycastEntry::of).collect(),
+            anycast: self
+                .anycast
+                .iter()
+                .map(|address| match self.groups.remove(address) {
+                    Some(group) => AnycastEntry::of_group(AnycastEntry::of(*address), group),
+                    None => AnycastEntry::of(*address),
+                })
+                .collect(),
             authentication: of_members.authentication,
             member: of_members.member,
             clock_tolerance: of_members.clock_tolerance,

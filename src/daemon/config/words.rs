@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::application::ApplicationWords;
+use super::group::AffinityWord;
 use super::membership::MemberEntry;
 use crate::protocol::ar::{PeerPolicy, ReverseTunnelEnd};
+use crate::protocol::select::Criterion;
 
 /// What a node is (thesis table 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -105,9 +107,32 @@ pub struct AnycastEntry {
     /// ar, advanced model: sources served at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u32>,
-    /// ar, advanced model: midway agents to register with.
+    /// Advanced model; ar: midway agents to register with, haa: those that responders are told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub midway_agents: Vec<Ipv6Addr>,
+    /// haa and maa, advanced model, like all that follow up to `probe-rise`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Criterion>,
+    /// Care-of addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefer: Vec<Ipv6Addr>,
+    /// Percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<AffinityWord>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity_interval: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity_sources: Option<usize>,
+    /// Milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_interval: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_fall: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_rise: Option<u32>,
     /// ar, advanced model: where the metric comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<ApplicationWords>,
@@ -128,6 +153,15 @@ impl AnycastEntry {
             weight: None,
             capacity: None,
             midway_agents: Vec::new(),
+            selection: None,
+            prefer: Vec::new(),
+            margin: None,
+            affinity: None,
+            affinity_interval: None,
+            affinity_sources: None,
+            probe_interval: None,
+            probe_fall: None,
+            probe_rise: None,
             metric: None,
             health: None,
         }
@@ -141,7 +175,6 @@ impl AnycastEntry {
             ("anycast.initial-sequence", self.initial_sequence.is_some()),
             ("anycast.weight", self.weight.is_some()),
             ("anycast.capacity", self.capacity.is_some()),
-            ("anycast.midway-agents", !self.midway_agents.is_empty()),
             ("anycast.metric", self.metric.is_some()),
             ("anycast.health", self.health.is_some()),
         ];
