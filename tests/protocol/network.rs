@@ -87,6 +87,30 @@ impl<'a> Network<'a> {
         }
     }
 
+    /// The network without its nodes, so that somebody can talk to them; what is on the way stays there.
+    pub fn pause(self) -> Network<'static> {
+        Network { nodes: BTreeMap::new(), ..self }
+    }
+
+    /// The network goes on with these nodes.
+    pub fn with(self, nodes: Vec<(Ipv6Addr, &mut dyn Host)>) -> Network<'_> {
+        Network { nodes: nodes.into_iter().collect(), ..self }
+    }
+
+    /// Sends an echo request and does not wait.
+    pub fn ask(&mut self, from: Ipv6Addr, to: Ipv6Addr) {
+        self.send_from_stack(from, ping(from, to));
+    }
+
+    /// Echo replies from `to` that `from` has got.
+    pub fn replies(&self, from: Ipv6Addr, to: Ipv6Addr) -> usize {
+        let is_reply = |packet: &[u8]| {
+            Packet::parse(packet)
+                .is_ok_and(|packet| packet.header.source == to && packet.payload().first() == Some(&129))
+        };
+        self.delivered.iter().filter(|(host, packet)| *host == from && is_reply(packet)).count()
+    }
+
     /// Sends an echo request and lets the network run for a second; true when the reply came back.
     pub fn ping(&mut self, from: Ipv6Addr, to: Ipv6Addr) -> bool {
         self.delivered.clear();

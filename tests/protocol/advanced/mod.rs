@@ -9,3 +9,4 @@ mod membership;
 mod probing;
 mod selection;
 mod steering;
+mod together;
