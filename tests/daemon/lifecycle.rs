@@ -136,7 +136,7 @@ fn a_signal_in_the_middle_of_the_start_leaves_nothing() {
     for milliseconds in (0..120).step_by(6) {
         let mut node = network.start_without_waiting(At::Haa, &AGENT);
         std::thread::sleep(Duration::from_millis(milliseconds));
-        node.signal(Signal::SIGINT);
+        node.signal(Signal::SIGTERM);
         node.ended(PATIENCE);
         assert_eq!(network.system(At::Haa), before, "after {milliseconds} ms");
         assert!(network.files().is_empty(), "after {milliseconds} ms: {:?}", network.files());
