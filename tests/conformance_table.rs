@@ -169,6 +169,17 @@ fn rows(text: &str) -> Vec<Row> {
         .collect()
 }
 
+/// What KAME and UMIP do otherwise than the RFC says: as many quirks of each are told in the tests' names, q and u.
+const QUIRKS: [(char, u8); 2] = [('q', 18), ('u', 12)];
+
+/// The quirks that no test is named for.
+fn quirks_without_a_test(names: &str) -> Vec<String> {
+    let quirks =
+        QUIRKS.into_iter().flat_map(|(of, last)| (1..=last).map(move |number| format!("{of}{number}")));
+    let words: BTreeSet<&str> = names.split(|letter: char| !letter.is_ascii_alphanumeric()).collect();
+    quirks.filter(|quirk| !words.contains(quirk.as_str())).collect()
+}
+
 /// What contradicts itself between rows, tests and reasons.
 fn contradictions(rows: &[Row], tests: &[Test], reasons: &BTreeMap<String, String>) -> Vec<String> {
     let mut faults = Vec::new();
@@ -308,6 +319,19 @@ fn every_row_has_a_test_or_a_reason_and_the_document_says_so() {
         made == committed,
         "docs/conformance.md is old, UPDATE_CONFORMANCE=1 renews it; first difference: {first:?}"
     );
+}
+
+#[test]
+fn every_quirk_of_kame_and_umip_has_a_test_named_for_it() {
+    let mut files = Vec::new();
+    for folder in ["protocol", "mobile_node"] {
+        sources(&root().join("tests").join(folder), &mut files);
+    }
+    let text: Vec<String> = files.iter().map(|path| fs::read_to_string(path).expect("a source")).collect();
+    let names: Vec<&str> =
+        text.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("fn ")).collect();
+    assert_eq!(quirks_without_a_test(&names.join("\n")), [""; 0]);
+    assert_eq!(quirks_without_a_test("fn q1_u12_a() {}").len(), 28);
 }
 
 #[test]

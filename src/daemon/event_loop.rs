@@ -19,6 +19,7 @@ use super::node::{Node, NodeCommand};
 use super::polling::{Polling, Purpose, Reading};
 use super::start::{
     Own, ask_applications, at_home, prepare, resolve_in_time, take_in_for_initiator, take_in_for_responder,
+    usable,
 };
 use crate::forwarding::user::{Direction, Fate};
 use crate::platform::{
@@ -421,8 +422,7 @@ impl Daemon<'_> {
         if nix::net::if_::if_nametoindex(interface.name.as_str()) != Ok(interface.index) {
             return Err(Error::InterfaceGone(interface.name.clone()));
         }
-        let mut usable = self.host.addresses()?;
-        usable.retain(|address| !address.tentative);
+        let usable = usable(self.host.addresses()?);
         let current: Vec<_> = usable.iter().map(|a| a.address).collect();
         match &mut self.own {
             Own::CareOf { .. } => self.care_of_changed(&usable)?,

@@ -95,10 +95,15 @@ pub(super) fn ask_applications(settings: &Settings) -> std::io::Result<Polling> 
     Ok(polling)
 }
 
+/// Those that a node may speak from: their duplicate address detection is over (RFC 3775 11.5.2).
+pub(super) fn usable(mut addresses: Vec<InterfaceAddress>) -> Vec<InterfaceAddress> {
+    addresses.retain(|address| !address.tentative);
+    addresses
+}
+
 /// Fills in what the interface tells, and checks what it contradicts; returns the interface's usable addresses.
 fn resolve(host: &Host, settings: &mut Settings) -> Result<Vec<InterfaceAddress>, Error> {
-    let mut addresses = host.addresses()?;
-    addresses.retain(|address| !address.tentative);
+    let addresses = usable(host.addresses()?);
     let interface = &settings.interface;
     let choose = |field: &str, wanted: Option<Ipv6Addr>| match wanted {
         Some(address) if addresses.iter().any(|a| a.address == address) => Ok(address),
@@ -330,4 +335,20 @@ pub(super) fn take_in_for_initiator(host: &mut Host, own: &[Ipv6Addr]) -> Result
         .collect();
     host.steal(&classes)?;
     host.tap(own, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n008_a_tentative_address_is_no_care_of_address_yet() {
+        let address = |last: u16, tentative| InterfaceAddress {
+            address: Ipv6Addr::new(0x2001, 0xdb8, 0, 4, 0, 0, 0, last),
+            prefix_length: 64,
+            tentative,
+            deprecated: false,
+        };
+        assert_eq!(usable(vec![address(3, true), address(2, false)]), [address(2, false)]);
+    }
 }

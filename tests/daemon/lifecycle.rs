@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::figure11::{AGENT, At, Figure11, INITIATOR, PATIENCE, RESPONDER, until};
+use crate::figure11::{AGENT, At, Figure11, INITIATOR, Node, PATIENCE, RESPONDER, until};
 
 const ROLES: [(At, &[&str]); 3] = [(At::Haa, &AGENT), (At::Ar1, &RESPONDER), (At::Ai1, &INITIATOR)];
 
@@ -152,4 +152,23 @@ fn a_node_waits_for_an_address_that_is_still_tentative() {
     assert!(network.run(At::Ar1, &["ip", "-6", "addr", "show", "dev", "eth0"]).contains("tentative"));
     let agent = network.start_agent();
     network.start_responder(At::Ar1, &agent).stop();
+}
+
+#[test]
+fn x012_after_the_agents_restart_a_responder_is_bound_again_within_its_lifetime() {
+    let network = Figure11::new();
+    let mut agent = network.start_agent();
+    let mut words = RESPONDER;
+    // Of 8 seconds, refreshed after 4.
+    let lifetime = words.iter().position(|word| *word == "96").expect("a lifetime");
+    words[lifetime] = "8";
+    let responder = network.start(At::Ar1, &words);
+    let bound = |agent: &Node| agent.show("bindings").pointer("/0/care_of").is_some();
+    assert!(until(PATIENCE, || bound(&agent)), "{}", responder.log());
+    agent.signal(Signal::SIGKILL);
+    agent.ended(PATIENCE);
+    drop(agent);
+    let agent = network.start_agent();
+    assert!(until(PATIENCE, || bound(&agent)), "{}\n{}", agent.log(), responder.log());
+    assert!(network.reaches(At::Ai1), "{}", responder.log());
 }

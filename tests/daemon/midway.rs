@@ -33,6 +33,7 @@ fn responder(network: &Figure11, agent: &Node) -> Node {
     responder
 }
 
+// covers: X011
 #[test]
 fn a_midway_agent_tunnels_what_is_routed_to_it_while_somebody_is_registered() {
     let network = Figure11::new();

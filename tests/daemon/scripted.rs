@@ -36,7 +36,7 @@ pub fn play(network: &Figure11, at: At, node: &Node, scenario: &str, case: &str)
     assert!(heard.trim().parse::<u32>().is_ok_and(|frames| frames > 0), "{scenario} {case} heard {heard:?}");
 }
 
-// covers: H002 H026 H043 H051 H101 H104 H109 H139 M001 M011 M029 C072
+// covers: H002 H026 H043 H051 H101 H104 H109 H139 M001 M011 M029 C072 X002 X013
 #[test]
 fn an_agent_serves_a_scripted_responder() {
     let network = Figure11::new();
@@ -54,6 +54,14 @@ fn h030_h066_to_h070_h080_h092_h093_addresses_are_probed_claimed_defended_and_le
 }
 
 #[test]
+fn h114_h119_h120_another_agent_is_named_as_long_as_it_advertises_itself() {
+    let network = Figure11::new();
+    let agent = network.start_agent();
+    play(&network, At::Haa, &agent, "agent.py", "discovery");
+    agent.stop();
+}
+
+#[test]
 fn h075_h081_h082_what_a_responder_at_home_is_told_reaches_its_own_ethernet_address() {
     let network = Figure11::new();
     let agent = network.start_agent();
@@ -61,7 +69,7 @@ fn h075_h081_h082_what_a_responder_at_home_is_told_reaches_its_own_ethernet_addr
     agent.stop();
 }
 
-// covers: C002 C003 C016 C017 C066 C067 C072 C076 M001 M011 M029
+// covers: C002 C003 C016 C017 C066 C067 C072 C076 M001 M011 M029 X013 X014
 #[test]
 fn an_initiator_serves_a_scripted_responder() {
     let network = Figure11::new();

@@ -636,7 +636,7 @@ fn h089_a_status_below_128_means_bound() {
 }
 
 #[test]
-fn h092_the_address_is_announced_once_to_all_nodes() {
+fn h092_u6_the_address_is_announced_once_to_all_nodes() {
     let mut bench = Bench::new();
     bench.update(&Update::home(5));
     let announced: Vec<_> =
@@ -754,5 +754,54 @@ fn h088_what_is_discarded_is_never_acknowledged() {
         assert!(update.flags.contains(UpdateFlags::ACKNOWLEDGE));
         assert!(bench.is_silent(&update), "{update:?}");
         assert_eq!(bench.verdict(&valid).0, 0, "the agent acknowledges what it does not discard");
+    }
+}
+
+#[test]
+fn q1_a_deregistration_from_home_may_say_everything_twice() {
+    // KAME: a home address option equal to the source and an alternate care-of address equal to both.
+    let mut bench = Bench::new();
+    bench.verdict(&Update::home(5));
+    let options = alternate(ANYCAST);
+    let home = Update { source: ANYCAST, lifetime: 0, options, ..Update::home(6) };
+    assert_eq!(home.home_address, Some(ANYCAST));
+    let answer = bench.update(&home).expect("an acknowledgement");
+    assert_eq!((answer.destination, answer.routing2, answer.verdict()), (ANYCAST, None, (0, 6, 0)));
+    assert_eq!(bench.bound(), []);
+}
+
+#[test]
+fn q7_q8_what_kames_agent_takes_unseen_is_not_taken() {
+    // Without flag H and without any proof; and for an address that is not of this home link.
+    let mut bench = Bench::new();
+    assert!(bench.is_silent(&Update { flags: UpdateFlags::ACKNOWLEDGE, ..Update::home(5) }));
+    let foreign = Update { home_address: Some(STRANGER), ..Update::home(5) };
+    assert_eq!(bench.verdict(&foreign).0, 132);
+    assert_eq!(bench.bound(), []);
+}
+
+#[test]
+fn q12_discovery_that_never_stops_is_answered_every_time_and_remembered_never() {
+    let mut bench = Bench::new();
+    for number in 0..100_u16 {
+        bench.now = bench.now + Duration::from_secs(48);
+        let asked = Icmpv6Message::HomeAgentDiscoveryRequest { code: 0, identifier: number, reserved: 0 };
+        bench.packet(&icmpv6(AR1, HOME_AGENTS, 64, asked));
+        let (_, _, answer) = icmpv6_answer(&sent(&bench.done)).expect("a reply");
+        let Icmpv6Message::HomeAgentDiscoveryReply { identifier, home_agents, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((identifier, home_agents), (number, vec![AGENT]));
+        assert_eq!(bench.haa.poll_timeout(), None, "nothing is kept");
+    }
+}
+
+#[test]
+fn u4_a_number_that_is_not_newer_is_135_and_nothing_that_blocks_a_responder_for_minutes() {
+    // UMIP leaves the home address alone for 420 s after any other error.
+    for (stored, said) in [(200, 100), (200, 200), (15, 32_783)] {
+        let mut bench = Bench::new();
+        bench.verdict(&Update::home(stored));
+        assert_eq!(bench.verdict(&Update { source: AR2, ..Update::home(said) }).0, 135);
     }
 }

@@ -172,6 +172,15 @@ fn h098_what_does_not_fit_is_answered_with_the_size_that_does() {
 }
 
 #[test]
+fn q13_an_inner_packet_of_more_than_1280_octets_is_tunnelled_if_the_path_takes_it() {
+    // KAME answers Packet Too Big 1280 to each.
+    let (mut inner, mut forwarder) = (ping(AI1, ANYCAST), agent());
+    inner.resize(1460, 0);
+    inner[4..6].copy_from_slice(&1420_u16.to_be_bytes());
+    assert_eq!(forward(&mut forwarder, Outbound, &inner), (Fate::Send, tunnel(AGENT, AR1, &inner)));
+}
+
+#[test]
 fn a_responder_takes_the_tunnels_of_its_home_agent_and_of_its_midway_agents_and_of_nobody_else() {
     let mut forwarder = responder();
     let midway = Rule::MidwayTunnelIn { anycast: ANYCAST, care_of: AR1, agent: OTHER_ANYCAST };

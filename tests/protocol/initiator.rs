@@ -245,7 +245,7 @@ fn c018_c019_a_home_registration_with_nonce_indices_is_silent() {
 }
 
 #[test]
-fn c020_h006_c047_h019_a_home_registration_gets_131_or_139() {
+fn c020_h006_c047_h019_u10_a_home_registration_gets_131_or_139() {
     let update = Update { destination: AI1, ..Update::home(16) };
     assert_eq!(verdict(&mut initiator(), at(1.0), &update).0, 131);
     let (mut ai, _) = authorised();

@@ -321,7 +321,7 @@ fn layout(kind: u8) -> (usize, &'static [(usize, u8)]) {
 }
 
 #[test]
-fn m020_m027_m028_what_every_role_sends_has_the_form_of_section_6() {
+fn m020_m027_m028_u5_what_every_role_sends_has_the_form_of_section_6() {
     let mut emitted = responder::emitted();
     emitted.extend(crate::initiator::emitted());
     let home_link = HomeLinkConfig { refresh_advice: Some(Lifetime(4)), ..HomeLinkConfig::default() };

@@ -26,7 +26,7 @@ def signalling(wire):
     assert refused[s.MIP6MH_BA].seq == 15
     wire.ask("H051", echo(CLIENT, ANYCAST, 2), is_tunnelled(HAA, CARE_OF, 2))
 
-    # H026: a newer one moves it, at once and entirely.
+    # H026 and X002: one that is newer by 1 moves it, at once and entirely.
     bound(wire, OTHER, 16)
     since = wire.place()
     wire.ask("H026", echo(CLIENT, ANYCAST, 3), is_tunnelled(HAA, OTHER, 3))
@@ -43,6 +43,13 @@ def signalling(wire):
     wire.say(back(CARE_OF, 4))
     wire.ask("H103", back(OTHER, 5), is_forwarded(5))
     wire.silent("H104", is_forwarded(4), since)
+
+    # X013: a displaced responder can test no initiator any more, and what one says reaches the other responder.
+    since = wire.place()
+    wire.say(s.IPv6(src=CARE_OF, dst=HAA) / s.IPv6(src=ANYCAST, dst=CLIENT) / s.MIP6MH_HoTI(cookie=b"displace"))
+    test = s.IPv6(src=CLIENT, dst=ANYCAST) / s.MIP6MH_HoT(index=1, cookie=b"displace", token=b"12345678")
+    wire.ask("X013", test, lambda f: inner(f) is not None and s.MIP6MH_HoT in f and outer(f).dst == OTHER)
+    wire.silent("X013", lambda f: outer(f).dst == CLIENT, since)
 
     # H109 and M029: an option that matches no binding, though the address is bound elsewhere.
     stray = s.IPv6(src=CARE_OF, dst=HAA) / home_address(ANYCAST) / UDP(sport=1, dport=2)
@@ -136,6 +143,43 @@ def detection(wire):
     wire.silent("H080", lambda f: s.ICMPv6ND_NA in f or inner(f) is not None, since)
 
 
+def discovery(wire):
+    """Another agent on the home link advertises itself, with and without Home Agent Information."""
+    # It is a router, too, and the host may take it for its own.
+    wire.answer_for("fe80::77", NEIGHBOUR_MAC)
+    anycast = "2001:db8:0:1:fdff:ffff:ffff:fffe"
+    asked = 0
+
+    def advertise(router_lifetime, *information):
+        prefix = s.ICMPv6NDOptPrefixInfo(prefixlen=64, prefix=NEIGHBOUR, R=1, A=0)
+        advertisement = s.IPv6(src="fe80::77", dst="ff02::1", hlim=255)
+        advertisement /= s.ICMPv6ND_RA(H=1, routerlifetime=router_lifetime) / prefix
+        for option in information:
+            advertisement /= option
+        wire.say(advertisement, NEIGHBOUR_MAC)
+
+    def named():
+        nonlocal asked
+        asked += 1
+        request = s.IPv6(src=CLIENT, dst=anycast) / s.ICMPv6HAADRequest(id=asked)
+        reply = wire.ask("H119", request, lambda f: s.ICMPv6HAADReply in f and f[s.ICMPv6HAADReply].id == asked)
+        return reply[s.ICMPv6HAADReply].addresses
+
+    assert named() == [HAA]
+    # H114: the information's lifetime is in seconds and stands before the router's.
+    for router_lifetime, information in [
+        (1800, [s.ICMPv6NDOptHAInfo(pref=9, lifetime=4)]),
+        (4, []),
+    ]:
+        wire.until("H114: named", lambda: advertise(router_lifetime, *information) or NEIGHBOUR in named())
+        wire.until("H114: forgotten", lambda: named() == [HAA])
+    # H114 and H120: a lifetime of zero means that it is no agent any more.
+    advertise(0, s.ICMPv6NDOptHAInfo(pref=9, lifetime=1800))
+    wire.until("H120", lambda: named() == [NEIGHBOUR, HAA])
+    advertise(1800, s.ICMPv6NDOptHAInfo(pref=9, lifetime=0))
+    wire.until("H114", lambda: named() == [HAA])
+
+
 def returning(wire):
     """A responder that comes home: what it is told reaches its own Ethernet address."""
     wire.answer_for(ANYCAST, NEIGHBOUR_MAC)
@@ -159,4 +203,4 @@ def returning(wire):
 
 
 if __name__ == "__main__":
-    main({"signalling": signalling, "detection": detection, "returning": returning})
+    main({"signalling": signalling, "detection": detection, "discovery": discovery, "returning": returning})

@@ -79,6 +79,20 @@ def signalling(wire):
     error = wire.ask("C068", stray, lambda f: is_error(f, 1, ANYCAST))
     assert outer(error).dst == CARE_OF
 
+    # X014: a successor's number is not newer; its retry takes the binding over.
+    care_of = care_of_test(wire, CARE_OF)
+    key = management_key(home[1], care_of[1])
+    indices = home[0], care_of[0]
+    refused = wire.ask("X014", sealed_update(key, CARE_OF, wire.address, 3, indices),
+                       is_acknowledgement(CARE_OF, 135, 16))
+    assert is_sealed(refused, key, CARE_OF, wire.address), refused.show(dump=True)
+    # X013: as long as one unit, and it has no other.
+    wire.ask("X014", sealed_update(key, CARE_OF, wire.address, 18, indices, lifetime=1),
+             is_acknowledgement(CARE_OF, 0, 18))
+    wire.ask("X014", stray, lambda f: s.ICMPv6DestUnreach in f)
+    wire.hear("X013", lambda f: is_error(f, 1, ANYCAST), again=lambda: wire.say(stray))
+    assert wire.show("bindings") == []
+
     # C072: a routing header to a node without home address.
     routing = s.IPv6ExtHdrRouting(type=2, segleft=1, addresses=[ANYCAST])
     since = wire.place()

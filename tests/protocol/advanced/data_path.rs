@@ -65,6 +65,7 @@ impl Bench {
     }
 }
 
+// covers: X009
 #[test]
 fn the_first_packet_of_a_source_fixes_it_whatever_the_slots_say_later() {
     let mut bench = Bench::new(both());
@@ -74,6 +75,7 @@ fn the_first_packet_of_a_source_fixes_it_whatever_the_slots_say_later() {
     assert!(bench.seen.is_empty());
 }
 
+// covers: X009 X010
 #[test]
 fn an_interval_that_is_renewed_ends_after_silence_and_a_fixed_one_after_its_time() {
     for (renewed, expected) in [(true, AR1), (false, AR2)] {
@@ -120,6 +122,7 @@ fn a_draining_member_keeps_its_sources_and_gets_no_new_ones() {
     assert!(bench.seen.is_empty());
 }
 
+// covers: X010
 #[test]
 fn the_sources_of_a_lost_member_move_with_their_next_packet_and_are_counted_once() {
     let mut bench = Bench::new(both());
