@@ -35,6 +35,7 @@ want ssh openssh-client
 want inetutils-inetd inetutils-inetd
 want sudo sudo
 want csh tcsh
+want bpftool bpftool
 want python3 python3
 has_scapy() { python3 -c 'import scapy.all' >/dev/null 2>&1; }
 has_scapy || packages="$packages python3-scapy"

@@ -2,7 +2,7 @@
 //! (design section 3: one action vocabulary, two executors). Whatever the kernel refuses, now or later, user space does
 //! alone. Called by the event loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(super) struct DataPath {
     user: Forwarder,
     fast: Option<FastPath>,
     noted: BTreeMap<RuleKey, Noted>,
+    /// Rules in force that the role has not said anything of: a killed run left them.
+    adopted: BTreeSet<RuleKey>,
     looked: Instant,
     ways_asked: Instant,
 }
@@ -70,6 +72,7 @@ impl DataPath {
             user: Forwarder::new(),
             fast: None,
             noted: BTreeMap::new(),
+            adopted: BTreeSet::new(),
             looked: Instant::START,
             ways_asked: Instant::START,
         };
@@ -81,11 +84,19 @@ impl DataPath {
             Role::Ar => Programs::Responder,
             Role::Ai => Programs::Initiator,
         };
-        let station = Station { programs, link: device(host.interface()), tunnel: device(&host.tunnel()) };
+        let station = Station {
+            programs,
+            link: device(host.interface()),
+            tunnel: device(&host.tunnel()),
+            identity: Some(host.identity()?),
+        };
         match FastPath::start(&station) {
             Ok(fast) => {
                 host.stand_behind_classifiers(true)?;
-                tracing::info!(by = fast.by(), "the kernel forwards");
+                let adopted = fast.adopted();
+                tracing::info!(by = fast.by(), adopted = adopted.len(), "the kernel forwards");
+                path.adopted = adopted.iter().map(Rule::key).collect();
+                adopted.into_iter().for_each(|rule| path.user.install(rule));
                 path.fast = Some(fast);
             }
             Err(refusal) if wanted == Forwarding::Ebpf => return Err(refusal.into()),
@@ -107,6 +118,7 @@ impl DataPath {
 
     /// Puts a rule in force.
     pub(super) fn install(&mut self, rule: Rule, host: &mut Host) {
+        self.adopted.remove(&rule.key());
         self.user.install(rule);
         let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.install(&rule, way(host)));
         self.or_fall_back(result, host);
@@ -117,7 +129,27 @@ impl DataPath {
         let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.remove(key));
         self.or_fall_back(result, host);
         self.noted.remove(key);
+        self.adopted.remove(key);
         self.user.remove(key)
+    }
+
+    /// The anycast addresses that are still served by what a killed run left.
+    pub(super) fn adopted(&self) -> BTreeSet<Ipv6Addr> {
+        self.adopted.iter().map(|key| key.anycast).collect()
+    }
+
+    /// Ends what the role has not taken up; returns the addresses that no rule is left for.
+    pub(super) fn disown(&mut self, host: &mut Host) -> BTreeSet<Ipv6Addr> {
+        if self.adopted.is_empty() {
+            return BTreeSet::new();
+        }
+        let ended = self.adopted();
+        for key in std::mem::take(&mut self.adopted) {
+            self.remove(&key, host);
+        }
+        let served: BTreeSet<_> =
+            self.user.rules().iter().map(|installed| installed.rule.key().anycast).collect();
+        ended.difference(&served).copied().collect()
     }
 
     /// See [`Forwarder::install_group`].

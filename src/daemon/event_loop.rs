@@ -146,6 +146,7 @@ impl Daemon<'_> {
 
     fn run(&mut self, mut signals: Signals) -> Result<(), Error> {
         let mut received = Vec::new();
+        self.adopt();
         loop {
             self.act();
             if self.ending && self.node.is_finished() {
@@ -173,6 +174,7 @@ impl Daemon<'_> {
             }
             let now = self.now();
             self.data_path.look(now, &mut self.host, &mut self.seen);
+            self.disown(now);
             self.tell_role(now);
             if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.node.handle_timeout(now);
@@ -329,6 +331,44 @@ impl Daemon<'_> {
             Action::Report(report) => self.tell(&report),
         }
         Ok(())
+    }
+
+    /// Goes on drawing packets for the addresses that a killed run left in service.
+    fn adopt(&mut self) {
+        for anycast in self.data_path.adopted() {
+            let drawn = match self.draws_by_route() {
+                true => self.host.route(anycast, self.route_protocol()),
+                false => self.host.own(anycast),
+            };
+            if let Err(error) = drawn {
+                tracing::warn!(%anycast, %error, "packets are not drawn for an address in service");
+            }
+        }
+    }
+
+    /// No binding that a killed run knew can be older than the longest lifetime there is: what the role has not heard of
+    /// until then is over.
+    fn disown(&mut self, now: Instant) {
+        let RoleSettings::Haa(HaaSettings { max_lifetime, .. }) = &self.settings.role else { return };
+        if now < Instant::START + Duration::from_secs(u64::from(*max_lifetime)) {
+            return;
+        }
+        for anycast in self.data_path.disown(&mut self.host) {
+            let released = match self.draws_by_route() {
+                true => self.host.unroute(anycast),
+                false => self.host.disown(anycast),
+            };
+            if let Err(error) = released {
+                tracing::warn!(%anycast, %error, "packets are still drawn for an address");
+            }
+        }
+    }
+
+    fn draws_by_route(&self) -> bool {
+        matches!(
+            &self.settings.role,
+            RoleSettings::Haa(HaaSettings { capture: CaptureSettings::Route { .. }, .. })
+        )
     }
 
     /// The number of the routes that draw packets here.

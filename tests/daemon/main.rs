@@ -6,6 +6,8 @@
 mod application;
 mod control;
 mod evidence;
+#[cfg(mga_ebpf)]
+mod fast_path;
 mod figure11;
 mod garbage;
 mod home_link;

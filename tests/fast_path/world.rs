@@ -134,6 +134,7 @@ impl World {
             programs,
             link: device("eth0", LINK_MTU, OWN_ADDRESS),
             tunnel: device("mga0", TUNNEL_MTU, [2, 0, 0, 0, 1, 2]),
+            identity: None,
         };
         let way = NextHop { device: self.device, neighbour: at(1, 1), mtu: LINK_MTU };
         let work = move || {

@@ -88,6 +88,16 @@ impl Entry {
     }
 }
 
+/// The rule that lies in an agent's map under this key.
+pub fn rule(key: &RuleKey, entry: &Entry) -> Option<Rule> {
+    let (anycast, agent, care_of) = (key.anycast, entry.near, entry.far);
+    match key.kind {
+        RuleKind::TunnelToResponder => Some(Rule::TunnelToResponder { anycast, agent, care_of }),
+        RuleKind::TunnelFromResponder => Some(Rule::TunnelFromResponder { anycast, agent, care_of }),
+        _ => None,
+    }
+}
+
 /// The key of a rule in the map; `None` for a kind that the programs do not know, which stays user space's.
 pub fn encode_key(key: &RuleKey) -> Option<Key> {
     let (_, kind) = KINDS.iter().find(|(kind, _)| *kind == key.kind)?;
@@ -108,6 +118,11 @@ pub fn decode_key(octets: &Key) -> Option<RuleKey> {
 /// Reads what one processor counted.
 pub fn decode_counter(octets: &Counter) -> Carried {
     Carried { packets: long(octets, 0), octets: long(octets, 8) }
+}
+
+/// The generation in the settings.
+pub fn generation(octets: &Settings) -> u32 {
+    number(octets, 0)
 }
 
 /// What the programs of a node share.

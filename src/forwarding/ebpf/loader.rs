@@ -7,17 +7,23 @@ use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
-use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{self, SchedClassifierLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use serde_json::{Value, json};
 
 use super::layout::{self, Counter, Entry, Key, Settings};
+use super::pins::{ATTACHMENT, Pins};
 use super::{Carried, NextHop, Programs, Refusal, Station};
 use crate::protocol::action::{Observation, Rule, RuleKey};
 
 /// As `RULES` in `programs/rules.h`.
 const RULES: u32 = 65_536;
+/// An agent has two rules for each anycast address, and keeps next hops for each.
+const AGENT_RULES: u32 = 4096;
 /// Octets of an Ethernet header.
 const ETHERNET_HEADER: u32 = 14;
 
@@ -41,6 +47,8 @@ pub struct FastPath {
     seen: Option<RingBuf<MapData>>,
     installed: BTreeMap<RuleKey, Entry>,
     slots: Vec<u32>,
+    // Last, so that everything is in force until it goes.
+    _pins: Option<Pins>,
 }
 
 /// Says what failed, with every reason behind it.
@@ -66,7 +74,8 @@ where
 }
 
 impl FastPath {
-    /// Loads and attaches the programs; no rule is in force yet.
+    /// Loads and attaches the programs. No rule is in force yet, but for those that a killed run of an agent left
+    /// ([`FastPath::adopted`]): they have been in force all the time.
     ///
     /// # Errors
     /// What the kernel refused; nothing is left behind then.
@@ -79,12 +88,25 @@ impl FastPath {
         let header = |address: Option<[u8; 6]>| if address.is_some() { ETHERNET_HEADER } else { 0 };
         let (link_header, tunnel_header) =
             (header(station.link.link_address), header(station.tunnel.link_address));
-        let mut ebpf = EbpfLoader::new()
-            .override_global("link_header", &link_header, true)
-            .override_global("tunnel_header", &tunnel_header, station.programs != Programs::Agent)
-            .load(object)
-            .map_err(refusing("load the programs"))?;
-        let by = attach(&mut ebpf, station)?;
+        let pins = pins(station, object);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("link_header", &link_header, true).override_global(
+            "tunnel_header",
+            &tunnel_header,
+            station.programs != Programs::Agent,
+        );
+        if station.programs == Programs::Agent {
+            for name in ["rules", "counters", "next_hops"] {
+                loader.map_max_entries(name, AGENT_RULES);
+            }
+        }
+        if let Some(pins) = &pins {
+            for name in ["rules", "counters", "settings"] {
+                loader.map_pin_path(name, pins.path(name));
+            }
+        }
+        let mut ebpf = loader.load(object).map_err(refusing("load the programs"))?;
+        let by = attach(&mut ebpf, station, pins.as_ref())?;
         let seen = match station.programs {
             Programs::Responder => Some(map(&mut ebpf, "seen")?),
             Programs::Agent | Programs::Initiator => None,
@@ -98,11 +120,38 @@ impl FastPath {
             station: station.clone(),
             generation: 0,
             installed: BTreeMap::new(),
-            slots: (0..RULES).rev().collect(),
+            slots: Vec::new(),
             ebpf,
+            _pins: pins,
         };
+        fast.adopt()?;
         fast.renew_generation()?;
         Ok(fast)
+    }
+
+    /// Takes over what the maps hold.
+    fn adopt(&mut self) -> Result<(), Refusal> {
+        let held: Vec<_> = self.rules.iter().filter_map(Result::ok).collect();
+        for (octets, value) in held {
+            let entry = Entry::decode(&value);
+            match layout::decode_key(&octets) {
+                Some(key) => self.installed.insert(key, entry),
+                None => {
+                    self.rules.remove(&octets).map_err(refusing("remove a rule"))?;
+                    continue;
+                }
+            };
+        }
+        let taken: BTreeSet<u32> = self.installed.values().map(|entry| entry.slot).collect();
+        let all = if self.station.programs == Programs::Agent { AGENT_RULES } else { RULES };
+        self.slots = (0..all).rev().filter(|slot| !taken.contains(slot)).collect();
+        self.generation = self.settings.get(&0, 0).map_or(0, |settings| layout::generation(&settings));
+        Ok(())
+    }
+
+    /// The rules that are in force because a killed run of this node left them so.
+    pub fn adopted(&self) -> Vec<Rule> {
+        self.installed.iter().filter_map(|(key, entry)| layout::rule(key, entry)).collect()
     }
 
     /// Where the programs are attached: "xdp" or "tc".
@@ -121,7 +170,7 @@ impl FastPath {
         let (near, far) = Entry::ends(rule);
         let slot = match self.installed.get(&key) {
             Some(entry) => entry.slot,
-            None => self.slots.pop().ok_or_else(|| Refusal(format!("more than {RULES} rules")))?,
+            None => self.slots.pop().ok_or_else(|| Refusal("too many rules".to_owned()))?,
         };
         let next_hop = if leaves(&key) { way(far) } else { None };
         let entry = Entry { near, far, next_hop, slot };
@@ -254,43 +303,93 @@ fn leaves(key: &RuleKey) -> bool {
     matches!(key.kind, ReverseTunnelOut | HomeAddressOut | RoutingHeaderOut)
 }
 
+/// Where an agent's programs and rules outlive it. Without a bpffs they do not, and all else is as with one.
+fn pins(station: &Station, object: &[u8]) -> Option<Pins> {
+    let identity = station.identity.as_deref().filter(|_| station.programs == Programs::Agent)?;
+    Pins::open(identity, object)
+        .inspect_err(|error| tracing::info!(%error, "a killed node's forwarding will not be gone on with"))
+        .ok()
+}
+
 /// Attaches the programs where their role needs them, and says by what.
-fn attach(ebpf: &mut Ebpf, station: &Station) -> Result<&'static str, Refusal> {
+fn attach(ebpf: &mut Ebpf, station: &Station, pins: Option<&Pins>) -> Result<&'static str, Refusal> {
     let (link, tunnel) = (station.link.name.as_str(), station.tunnel.name.as_str());
     match station.programs {
         Programs::Agent => {
-            classify(ebpf, "agent_tc", link, TcAttachType::Ingress)?;
-            Ok(if !station.link.is_software && attach_xdp(ebpf, station).is_ok() { "xdp" } else { "tc" })
+            classify(ebpf, ATTACHMENT, link, TcAttachType::Ingress, pins)?;
+            let in_driver = !station.link.is_software && attach_xdp(ebpf, station, pins).is_ok();
+            Ok(if in_driver { "xdp" } else { "tc" })
         }
         Programs::Responder => {
-            classify(ebpf, "responder_in", link, TcAttachType::Ingress)?;
-            classify(ebpf, "responder_out", tunnel, TcAttachType::Egress)?;
+            classify(ebpf, "responder_in", link, TcAttachType::Ingress, pins)?;
+            classify(ebpf, "responder_out", tunnel, TcAttachType::Egress, pins)?;
             Ok("tc")
         }
         Programs::Initiator => {
-            classify(ebpf, "initiator_in", link, TcAttachType::Ingress)?;
-            classify(ebpf, "initiator_out", tunnel, TcAttachType::Egress)?;
+            classify(ebpf, "initiator_in", link, TcAttachType::Ingress, pins)?;
+            classify(ebpf, "initiator_out", tunnel, TcAttachType::Egress, pins)?;
             Ok("tc")
         }
     }
 }
 
-fn classify(ebpf: &mut Ebpf, name: &str, interface: &str, hook: TcAttachType) -> Result<(), Refusal> {
+fn classify(
+    ebpf: &mut Ebpf,
+    name: &str,
+    interface: &str,
+    hook: TcAttachType,
+    pins: Option<&Pins>,
+) -> Result<(), Refusal> {
     let program: &mut SchedClassifier = program(ebpf, name)?;
     program.load().map_err(refusing("have the kernel accept the programs"))?;
+    if let Some(link) = left(name, pins).and_then(|link| SchedClassifierLink::try_from(link).ok())
+        && program.attach_to_link(link).is_ok()
+    {
+        return Ok(());
+    }
     if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
         // Older kernels attach to a queueing discipline, which may be there already.
         let _ = tc::qdisc_add_clsact(interface);
     }
-    program.attach(interface, hook).map_err(refusing("attach to tc"))?;
-    Ok(())
+    let link = program.attach(interface, hook).map_err(refusing("attach to tc"))?;
+    match pins {
+        None => Ok(()),
+        Some(pins) => {
+            let link = program.take_link(link).map_err(refusing("attach to tc"))?;
+            pin(FdLink::try_from(link).map_err(refusing("pin to tc"))?, name, pins)
+        }
+    }
 }
 
-fn attach_xdp(ebpf: &mut Ebpf, station: &Station) -> Result<(), Refusal> {
-    let program: &mut Xdp = program(ebpf, "agent_xdp")?;
+fn attach_xdp(ebpf: &mut Ebpf, station: &Station, pins: Option<&Pins>) -> Result<(), Refusal> {
+    let name = "agent_xdp";
+    let program: &mut Xdp = program(ebpf, name)?;
     program.load().map_err(refusing("have the kernel accept the programs"))?;
-    program.attach(&station.link.name, XdpMode::Driver).map_err(refusing("attach to XDP"))?;
-    Ok(())
+    if let Some(link) = left(name, pins).and_then(|link| XdpLink::try_from(link).ok())
+        && program.attach_to_link(link).is_ok()
+    {
+        return Ok(());
+    }
+    let link = program.attach(&station.link.name, XdpMode::Driver).map_err(refusing("attach to XDP"))?;
+    match pins {
+        None => Ok(()),
+        Some(pins) => {
+            let link = program.take_link(link).map_err(refusing("attach to XDP"))?;
+            pin(FdLink::try_from(link).map_err(refusing("pin to XDP"))?, name, pins)
+        }
+    }
+}
+
+/// The attachment that a killed run left.
+fn left(name: &str, pins: Option<&Pins>) -> Option<FdLink> {
+    PinnedLink::from_pin(pins?.path(name)).ok().map(FdLink::from)
+}
+
+/// Lets an attachment outlive this process; its pin is all that holds it.
+fn pin(link: FdLink, name: &str, pins: &Pins) -> Result<(), Refusal> {
+    // What is there leads to an interface that is gone.
+    pins.remove(name);
+    link.pin(pins.path(name)).map(drop).map_err(refusing("pin an attachment"))
 }
 
 pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, Refusal>

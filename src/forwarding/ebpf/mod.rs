@@ -6,6 +6,8 @@
 mod layout;
 #[cfg(mga_ebpf)]
 mod loader;
+#[cfg(mga_ebpf)]
+mod pins;
 #[cfg(not(mga_ebpf))]
 mod stub;
 #[cfg(mga_ebpf)]
@@ -53,6 +55,9 @@ pub struct Station {
     /// The tunnel device of user space: what comes out of the network for this host is handed on as if it came from
     /// there, and what this host says from or to an anycast address goes in there.
     pub tunnel: Device,
+    /// Names the node among all of this machine; by it a restarted one finds what a killed one left in the kernel, so
+    /// that what is left for it to do keeps being done. Without it nothing is left.
+    pub identity: Option<String>,
 }
 
 /// The way to an address, as this host's routing has it.

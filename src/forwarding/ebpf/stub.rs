@@ -28,6 +28,11 @@ impl FastPath {
     }
 
     /// See `loader`.
+    pub fn adopted(&self) -> Vec<Rule> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
     ///
     /// # Errors
     /// See `loader`.

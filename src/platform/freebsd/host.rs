@@ -151,6 +151,14 @@ impl Host {
         Ok(Some(NextHop { device, neighbour, mtu: self.route_mtu(destination)? }))
     }
 
+    /// Names this node among all of this machine.
+    ///
+    /// # Errors
+    /// None here.
+    pub fn identity(&self) -> Result<String, Error> {
+        Ok(format!("{} {}", self.name, self.interface.index))
+    }
+
     /// There are no classifiers on this system: nothing asks for it, and nothing is to be done.
     ///
     /// # Errors

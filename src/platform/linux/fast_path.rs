@@ -11,6 +11,7 @@ use super::{
     filter::{self, DropAt},
     netlink::RouteEvents,
     sender::MARK,
+    sys,
 };
 use std::net::Ipv6Addr;
 
@@ -24,6 +25,15 @@ impl Host {
             link_address: None,
             is_software: true,
         }
+    }
+
+    /// Names this node among all of this machine and of this boot.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn identity(&self) -> Result<String, Error> {
+        let namespace = sys::namespace_cookie().trying(|| "identify the network namespace".to_owned())?;
+        Ok(format!("{} {} {namespace}", self.name, self.interface.index))
     }
 
     /// Takes from the link only what the device's traffic control lets through, and watches the routes; or does neither
