@@ -156,7 +156,7 @@ impl Host {
     /// # Errors
     /// None here.
     pub fn identity(&self) -> Result<String, Error> {
-        Ok(format!("{} {}", self.name, self.interface.index))
+        Ok(format!("{} {}", self.interface.name, self.interface.index))
     }
 
     /// There are no classifiers on this system: nothing asks for it, and nothing is to be done.
