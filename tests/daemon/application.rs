@@ -10,7 +10,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::figure11::{At, Background, Figure11, Node, PATIENCE, until};
+use crate::figure11::{AGENT, At, Background, Figure11, Node, PATIENCE, until};
 
 /// Starts a responder at [`At::Ar1`] whose only anycast address has these words too.
 fn start(network: &Figure11, model: &str, words: &str) -> Node {
@@ -37,6 +37,12 @@ fn service(node: &Node, key: &str) -> Value {
 fn becomes(node: &Node, key: &str, expected: impl Into<Value>) -> bool {
     let expected = expected.into();
     until(PATIENCE, || service(node, key) == expected)
+}
+
+/// The agent has the binding, and the responder knows it.
+fn comes_in(responder: &Node, agent: &Node) -> bool {
+    let state = || responder.show("updates").pointer("/agents/0/state").cloned();
+    until(PATIENCE, || is_bound(agent) && state() == Some("registered".into()))
 }
 
 fn is_bound(agent: &Node) -> bool {
@@ -111,12 +117,12 @@ fn a_failing_health_check_withdraws_the_responder_at_an_agent_of_the_basic_model
     assert!(becomes(&responder, "health", "failed"), "{}", responder.log());
     assert!(!is_bound(&agent), "it is not ready yet");
     say(&ready, "");
-    assert!(until(PATIENCE, || is_bound(&agent)), "{}", responder.log());
+    assert!(comes_in(&responder, &agent), "{}", responder.log());
     assert!(network.reaches(At::Ai1));
     fs::remove_file(&ready).expect("removed");
     assert!(until(PATIENCE, || !is_bound(&agent)), "{}", responder.log());
     say(&ready, "");
-    assert!(until(PATIENCE, || is_bound(&agent)), "{}", responder.log());
+    assert!(comes_in(&responder, &agent), "{}", responder.log());
     responder.stop();
     assert!(!is_bound(&agent));
 }
@@ -126,7 +132,7 @@ fn a_drain_waits_for_the_last_connection_and_an_undrained_responder_comes_back()
     let network = Figure11::new();
     let agent = network.start_agent();
     let responder = start(&network, "advanced", "");
-    assert!(until(PATIENCE, || is_bound(&agent)), "{}", responder.log());
+    assert!(comes_in(&responder, &agent), "{}", responder.log());
     assert!(network.reaches(At::Ai1));
     let mut server = network.command(At::Ar1, "python3");
     server.args(["-c", SERVER]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -147,7 +153,7 @@ fn a_drain_waits_for_the_last_connection_and_an_undrained_responder_comes_back()
     assert!(until(2 * PATIENCE, || !is_bound(&agent)), "{}", responder.log());
     assert!(becomes(&responder, "stage", "out"));
     assert!(responder.ask(&["undrain", "2001:db8:0:1::a"]).status.success());
-    assert!(until(PATIENCE, || is_bound(&agent)), "{}", responder.log());
+    assert!(comes_in(&responder, &agent), "{}", responder.log());
     // With a deadline nothing is waited for.
     assert!(responder.ask(&["drain", "--deadline", "1", "--wait"]).status.success());
     assert_eq!(service(&responder, "stage"), "out");
@@ -197,4 +203,31 @@ fn a_killed_responder_takes_the_program_it_was_running_with_it() {
     responder.ended(PATIENCE);
     let gone = || fs::read_to_string(program.join("stat")).map_or(true, |state| state.contains(") Z "));
     assert!(until(PATIENCE, gone), "the program lives on");
+}
+
+#[test]
+fn an_agent_of_the_advanced_model_hears_of_a_change_at_once() {
+    let network = Figure11::new();
+    let agent = network.start(At::Haa, &[&AGENT[..], &["--model", "advanced"]].concat());
+    let path = network.scratch.join("load");
+    say(&path, "2");
+    let metric = format!("metric = {{ file = '{}', interval = 0.1, smoothing = 1.0 }}", path.display());
+    let responder = start(&network, "advanced", &metric);
+    assert!(comes_in(&responder, &agent), "{}", responder.log());
+    let granted = || responder.show("updates").pointer("/agents/0/extensions/0") == Some(&"several".into());
+    assert!(until(PATIENCE, granted), "{}", responder.log());
+    assert!(becomes(&responder, "metric", 2000), "{}", responder.log());
+    let number = || responder.show("updates").pointer("/agents/0/sequence").and_then(Value::as_u64);
+    let settled = || {
+        let view = responder.show("updates");
+        view.pointer("/agents/0/state") == Some(&"registered".into())
+            && agent.show("bindings").pointer("/0/sequence") == view.pointer("/agents/0/sequence")
+    };
+    assert!(until(PATIENCE, settled), "{}", responder.log());
+    let before = number();
+    say(&path, "9");
+    assert!(becomes(&responder, "metric", 9000), "{}", responder.log());
+    assert!(until(PATIENCE, || settled() && number() != before), "{}", responder.log());
+    responder.stop();
+    assert!(!is_bound(&agent));
 }
