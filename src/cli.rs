@@ -196,8 +196,12 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Make a responder take no new sources, and leave its agents when the last one is gone
+    /// Make a responder take no new sources, and leave its agents when the last one is gone; or make an agent give one
+    /// of its members no new sources
     Drain {
+        /// At an agent: the member at this care-of address
+        #[arg(long, value_name = "CARE-OF", conflicts_with_all = ["deadline", "wait"])]
+        member: Option<Ipv6Addr>,
         /// Only this anycast address
         #[arg(value_name = "ADDR")]
         anycast: Option<Ipv6Addr>,
@@ -210,8 +214,12 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Make a responder take new sources again, or register again after a drain
+    /// Make a responder take new sources again, or register again after a drain; or make an agent give one of its
+    /// members new sources again
     Undrain {
+        /// At an agent: the member at this care-of address
+        #[arg(long, value_name = "CARE-OF")]
+        member: Option<Ipv6Addr>,
         /// Only this anycast address
         #[arg(value_name = "ADDR")]
         anycast: Option<Ipv6Addr>,
@@ -239,7 +247,18 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Make a responder forget which initiators do not speak Mobile IPv6
+    /// Tell where a packet between two addresses would go from this node, and why
+    Explain {
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        /// One JSON value
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a responder forget which initiators do not speak Mobile IPv6; or make an agent forget which responder a
+    /// source is fixed to
     Flush {
         /// Only this initiator
         #[arg(long, value_name = "ADDR")]
@@ -454,12 +473,19 @@ struct DecodeArguments {
     filter: Vec<Filter>,
 }
 
+/// So many fixed sources of an anycast address are shown.
+const MOST_SOURCES: usize = 100;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
     /// haa, ai: the binding cache
     Bindings,
     /// ar: the binding update list
     Updates,
+    /// haa, maa: who may be a member, and who is one of which anycast address
+    Members,
+    /// haa, maa: which source is fixed to which member
+    Affinity,
     /// The packet rewrites in force, with counters
     Rules,
     /// Counters
@@ -475,6 +501,8 @@ impl What {
         match self {
             What::Bindings => ("bindings", Request::ShowBindings),
             What::Updates => ("updates", Request::ShowUpdates),
+            What::Members => ("members", Request::ShowMembers),
+            What::Affinity => ("affinity", Request::ShowAffinity { most: MOST_SOURCES }),
             What::Rules => ("rules", Request::ShowRules),
             What::Stats => ("stats", Request::ShowStats),
             What::Timers => ("timers", Request::ShowTimers),
@@ -646,11 +674,28 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Register { anycast, target } => order(&target, &Request::Register { anycast }),
         Command::Deregister { anycast, target } => order(&target, &Request::Deregister { anycast }),
         Command::Move { care_of, target } => order(&target, &Request::Move { care_of }),
-        Command::Drain { anycast, deadline, wait, target } => {
+        Command::Drain { member: Some(care_of), anycast, target, .. } => {
+            order(&target, &Request::DrainMember { anycast, care_of })
+        }
+        Command::Undrain { member: Some(care_of), anycast, target } => {
+            order(&target, &Request::UndrainMember { anycast, care_of })
+        }
+        Command::Explain { source, destination, json, target } => {
+            let request = Request::Explain { source, destination };
+            let answer = Connection::open(target.control.as_deref())?.ask(&request)?;
+            print(&if json {
+                answer.to_string()
+                    + "
+"
+            } else {
+                show::text("explain", &answer)
+            })
+        }
+        Command::Drain { anycast, deadline, wait, target, .. } => {
             order(&target, &Request::Drain { anycast, deadline })?;
             if wait { wait_for_drain(&target, anycast) } else { Ok(()) }
         }
-        Command::Undrain { anycast, target } => order(&target, &Request::Undrain { anycast }),
+        Command::Undrain { anycast, target, .. } => order(&target, &Request::Undrain { anycast }),
         Command::Metric { metric, anycast, target } => {
             order(&target, &Request::Metric { anycast, metric: metric.0 })
         }

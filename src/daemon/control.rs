@@ -28,6 +28,12 @@ const MAX_CLIENTS: usize = 64;
 pub enum Request {
     ShowBindings,
     ShowUpdates,
+    /// haa, maa
+    ShowMembers,
+    /// haa, maa: at most so many sources of each anycast address
+    ShowAffinity {
+        most: usize,
+    },
     ShowRules,
     ShowKernelRules,
     ShowStats,
@@ -39,6 +45,19 @@ pub enum Request {
     },
     Deregister {
         anycast: Option<Ipv6Addr>,
+    },
+    Explain {
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+    },
+    /// haa, maa: the member at this care-of address.
+    DrainMember {
+        anycast: Option<Ipv6Addr>,
+        care_of: Ipv6Addr,
+    },
+    UndrainMember {
+        anycast: Option<Ipv6Addr>,
+        care_of: Ipv6Addr,
     },
     FlushPeers {
         peer: Option<Ipv6Addr>,

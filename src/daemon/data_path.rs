@@ -10,7 +10,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::config::{Forwarding, Role};
+use crate::forwarding::affinity::FixedSource;
 use crate::forwarding::ebpf::{Device, FastPath, NextHop, Programs, Refusal, Station};
+use crate::forwarding::explain::{Explanation, explain};
+use crate::forwarding::groups::GroupView;
 use crate::forwarding::user::{Direction, Fate, Forwarder, IN_USE_INTERVAL, Installed};
 use crate::platform::{Host, Interface};
 use crate::protocol::action::{Observation, Rule, RuleKey};
@@ -160,6 +163,26 @@ impl DataPath {
     /// See [`Forwarder::remove_group`].
     pub(super) fn remove_group(&mut self, anycast: &Ipv6Addr) {
         self.user.remove_group(anycast);
+    }
+
+    /// See [`Forwarder::groups`].
+    pub(super) fn groups(&mut self, now: Instant) -> Vec<GroupView> {
+        self.user.groups(now)
+    }
+
+    /// See [`Forwarder::fixed`].
+    pub(super) fn fixed(&self, now: Instant, most: usize) -> BTreeMap<Ipv6Addr, Vec<FixedSource>> {
+        self.user.fixed(now, most)
+    }
+
+    /// See [`Forwarder::forget_sources`].
+    pub(super) fn forget_sources(&mut self, only: Option<Ipv6Addr>) -> usize {
+        self.user.forget_sources(only)
+    }
+
+    /// What would become of a packet between these addresses.
+    pub(super) fn explain(&self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr) -> Explanation {
+        explain(&self.user, now, source, destination)
     }
 
     /// See [`Forwarder::send_to_group`].

@@ -14,6 +14,7 @@ use super::config::{ArSettings, CaptureSettings, HaaSettings, MemberEntry, RoleS
 use super::control::{Control, ControlDirectory, Request, Respond};
 use super::data_path::DataPath;
 use super::event_log::EventLog;
+use super::groups;
 use super::keys::{self, KeyError};
 use super::node::{Node, NodeCommand};
 use super::polling::{Polling, Purpose, Reading};
@@ -29,6 +30,7 @@ use crate::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::ar::ArCommand;
 use crate::protocol::auth::members::MemberChange;
 use crate::protocol::clock::Instant;
+use crate::protocol::haa::HaaCommand;
 use crate::protocol::report::Report;
 use crate::wire::PacketBuffer;
 
@@ -566,7 +568,12 @@ impl Daemon<'_> {
             Request::Watch => return Respond::Watch,
             Request::ShowBindings => self.node.bindings(now),
             Request::ShowUpdates => self.node.updates(now),
-            Request::ShowRules => Ok(json!(self.data_path.rules())),
+            Request::ShowMembers => groups::members(&self.node, &mut self.data_path, now),
+            Request::ShowAffinity { most } => groups::affinity(&self.node, &mut self.data_path, now, most),
+            Request::Explain { source, destination } => {
+                Ok(groups::explain(&self.node, &self.data_path, now, source, destination))
+            }
+            Request::ShowRules => Ok(groups::rules(&mut self.data_path, now)),
             Request::ShowKernelRules => self.data_path.in_kernel(),
             Request::ShowStats => Ok(self.stats()),
             Request::ShowTimers => Ok(self.timers(now)),
@@ -580,6 +587,17 @@ impl Daemon<'_> {
             }
             Request::EnableMember { identifier } => self.change_member(now, MemberChange::Enable(identifier)),
             Request::RemoveMember { identifier } => self.change_member(now, MemberChange::Remove(identifier)),
+            Request::DrainMember { anycast, care_of } => {
+                self.command(now, NodeCommand::Agent(HaaCommand::Drain { anycast, care_of }))
+            }
+            Request::UndrainMember { anycast, care_of } => {
+                self.command(now, NodeCommand::Agent(HaaCommand::Undrain { anycast, care_of }))
+            }
+            // At an agent the peers that are remembered are fixed sources.
+            Request::FlushPeers { peer } if matches!(self.node, Node::Haa(_)) => {
+                let forgotten = self.data_path.forget_sources(peer);
+                Ok(json!({ "done": true, "sources": forgotten }))
+            }
             Request::FlushPeers { peer } => self.command(now, NodeCommand::FlushPeers(peer)),
             Request::Drain { anycast, deadline } => {
                 let within = deadline.map(Duration::from_secs);

@@ -6,6 +6,7 @@ pub mod control;
 mod data_path;
 mod event_log;
 mod event_loop;
+mod groups;
 pub mod keys;
 pub mod node;
 pub mod polling;

@@ -11,7 +11,7 @@ use crate::protocol::ar::{Ar, ArCommand};
 use crate::protocol::auth::members::MemberChange;
 use crate::protocol::clock::Instant;
 use crate::protocol::counters::Counters;
-use crate::protocol::haa::{BindingView, Haa, HaaCommand};
+use crate::protocol::haa::{BindingView, GroupStatus, Haa, HaaCommand};
 
 /// A node of one role.
 pub enum Node {
@@ -31,6 +31,8 @@ pub enum NodeCommand {
         anycast: Ipv6Addr,
         link_address: [u8; 6],
     },
+    /// What only an agent knows, about the members of its groups.
+    Agent(HaaCommand),
     /// What only a responder knows, about its services.
     Responder(ArCommand),
     Shutdown,
@@ -74,6 +76,24 @@ impl Node {
                 let known = anycast.is_none_or(|a| node.bindings(now).iter().any(|b| b.anycast == a));
                 known.then_some(()).ok_or_else(|| "there is no binding of this address".to_owned())?;
                 node.handle_command(now, &HaaCommand::Deregister(anycast));
+            }
+            (Node::Haa(node), NodeCommand::Agent(command)) => {
+                if let HaaCommand::Drain { anycast, care_of } | HaaCommand::Undrain { anycast, care_of } =
+                    command
+                {
+                    let is_there = |group: &GroupStatus| {
+                        anycast.is_none_or(|anycast| anycast == group.anycast)
+                            && group.members.iter().any(|member| member.care_of == care_of)
+                    };
+                    let known = node.groups().iter().any(is_there);
+                    known
+                        .then_some(())
+                        .ok_or_else(|| format!("no member is at {care_of}; see `show members`"))?;
+                }
+                node.handle_command(now, &command);
+            }
+            (Node::Ar(_) | Node::Ai(_), NodeCommand::Agent(_)) => {
+                return Err("only an agent (role haa or maa) has members".to_owned());
             }
             (Node::Haa(node), NodeCommand::Shutdown) => node.handle_command(now, &HaaCommand::Shutdown),
             (Node::Ai(node), NodeCommand::Deregister(anycast)) => {
@@ -179,6 +199,17 @@ impl Node {
             Node::Haa(node) => Ok(json!(node.bindings(now))),
             Node::Ai(node) => Ok(json!(node.bindings(now))),
             Node::Ar(_) => Err("a responder keeps no binding cache; see `show updates`".to_owned()),
+        }
+    }
+
+    /// The members of an agent: those with keys, and those of its groups.
+    ///
+    /// # Errors
+    /// A sentence for the operator when this role has none.
+    pub fn members(&self) -> Result<Value, String> {
+        match self {
+            Node::Haa(node) => Ok(json!({ "keys": node.members(), "groups": node.groups() })),
+            Node::Ar(_) | Node::Ai(_) => Err("only an agent (role haa or maa) has members".to_owned()),
         }
     }
 

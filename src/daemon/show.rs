@@ -3,11 +3,16 @@
 
 use serde_json::{Map, Value};
 
+mod groups;
+
 /// The text for a `show` answer, ending with a newline.
 pub fn text(what: &str, value: &Value) -> String {
     match what {
         "bindings" => bindings(value),
         "updates" => updates(value),
+        "members" => groups::members(value),
+        "affinity" => groups::affinity(value),
+        "explain" => groups::explain(value),
         "rules" => rules(value),
         "kernel rules" => kernel_rules(value),
         "timers" => timers(value),
@@ -44,9 +49,13 @@ pub fn event(value: &Value) -> String {
 }
 
 fn bindings(value: &Value) -> String {
-    let columns = ["anycast", "care-of", "agent", "sequence", "flags", "lifetime", "remaining"];
+    let mut columns = vec!["anycast", "care-of", "agent", "sequence", "flags", "lifetime", "remaining"];
+    let advanced = list(value).iter().any(|row| row.get("member").is_some());
+    if advanced {
+        columns.extend(["member", "bid", "extensions"]);
+    }
     let rows = list(value).iter().map(|row| {
-        vec![
+        let mut cells = vec![
             word(row, "anycast"),
             word(row, "care_of"),
             word(row, "agent"),
@@ -54,7 +63,11 @@ fn bindings(value: &Value) -> String {
             word(row, "flags"),
             word(row, "lifetime") + "s",
             word(row, "remaining") + "s",
-        ]
+        ];
+        if advanced {
+            cells.extend(["member", "bid", "extensions"].map(|key| word(row, key)));
+        }
+        cells
     });
     table(&columns, rows.collect(), "no bindings")
 }

@@ -127,6 +127,11 @@ impl InstalledGroup {
         }
     }
 
+    /// Seconds for which `source` is still fixed, if it is.
+    pub fn remaining(&self, now: Instant, source: &Ipv6Addr) -> Option<u64> {
+        Some(self.affinity.as_ref()?.peek(now, source)?.remaining)
+    }
+
     /// The member that this packet to the anycast address goes to; its source is fixed to it from now on. An ICMPv6
     /// error is for whoever sent the packet that it quotes.
     pub fn choose(&mut self, now: Instant, source: &Ipv6Addr, packet: &[u8]) -> Option<GroupMember> {

@@ -4,5 +4,6 @@
 
 pub mod affinity;
 pub mod ebpf;
+pub mod explain;
 pub mod groups;
 pub mod user;

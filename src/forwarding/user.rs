@@ -175,6 +175,11 @@ impl Forwarder {
         self.groups.remove(anycast);
     }
 
+    /// The rule in force under this key.
+    pub fn rule(&self, key: &RuleKey) -> Option<Rule> {
+        self.lookup(*key)
+    }
+
     /// The group in force for `anycast`.
     pub fn group(&self, anycast: &Ipv6Addr) -> Option<&InstalledGroup> {
         self.groups.get(anycast)

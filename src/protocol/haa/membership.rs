@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::joining::Joining;
 use super::registration::Update;
+use super::view::{GroupStatus, MemberState, MemberStatus, MemberView};
 use super::{Capture, GroupConfig, Haa};
 use crate::protocol::action::Action;
 use crate::protocol::binding::cache::Binding;
@@ -239,6 +240,38 @@ impl Haa {
             self.refresh_group(anycast);
             let report = Report::info(event).anycast(anycast).care_of(care_of);
             self.report(report.because("the operator asked for it", ""));
+        }
+    }
+
+    /// The anycast addresses of the advanced model with their members, and how these are chosen among.
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        let group = |(anycast, service): (&Ipv6Addr, &Service)| {
+            let mut members: Vec<_> =
+                self.joined.of(anycast).map(|member| self.member_status(service, member)).collect();
+            members.sort_by_key(|member| member.view.member);
+            let selection = service.selector.criterion();
+            let (margin, chosen) = (service.config.margin, service.selector.chosen());
+            GroupStatus { anycast: *anycast, selection, margin, chosen, members }
+        };
+        self.services.iter().map(group).collect()
+    }
+
+    fn member_status(&self, service: &Service, member: &Member) -> MemberStatus {
+        let candidate = self.candidate(member);
+        let state = match (self.watch.is_alive(member.number), service.is_draining(member)) {
+            (false, _) => MemberState::Lost,
+            (true, true) => MemberState::Draining,
+            (true, false) => MemberState::Alive,
+        };
+        MemberStatus {
+            view: MemberView::of(member),
+            care_of: member.care_of(),
+            state,
+            distance: candidate.distance.map(|of| u64::try_from(of.as_micros()).unwrap_or(u64::MAX)),
+            metric: candidate.metric,
+            weight: candidate.weight,
+            capacity: member.membership.offer.as_ref().map_or(0, |offer| offer.capacity),
+            judgement: service.selector.judge(&candidate),
         }
     }
 

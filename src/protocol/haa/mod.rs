@@ -43,7 +43,7 @@ mod tunnels;
 mod view;
 
 pub use config::{Capture, GroupConfig, HaaCommand, HaaConfig, HomeLinkConfig};
-pub use view::{BindingView, MemberView};
+pub use view::{BindingView, GroupStatus, MemberState, MemberStatus, MemberView};
 
 /// The home anycast agent.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::protocol::binding::cache::Binding;
 use crate::protocol::binding::members::{Member, Responder};
 use crate::protocol::clock::Instant;
+use crate::protocol::select::{Criterion, Judgement};
 use crate::wire::mobility::{Extensions, UpdateFlags};
 
 /// One binding as `show bindings` tells it.
@@ -97,4 +98,50 @@ impl BindingView {
     pub fn of_member(member: &Member, now: Instant) -> Self {
         Self { member: Some(MemberView::of(member)), ..Self::of(member.binding(), now) }
     }
+}
+
+/// An anycast address of the advanced model and its members, as the agent chooses among them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupStatus {
+    pub anycast: Ipv6Addr,
+    pub selection: Criterion,
+    /// By how many percent another must be better than the one chosen.
+    pub margin: u32,
+    /// The member that takes all new sources, under a policy that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<u32>,
+    pub members: Vec<MemberStatus>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberStatus {
+    #[serde(flatten)]
+    pub view: MemberView,
+    pub care_of: Ipv6Addr,
+    pub state: MemberState,
+    /// Round-trip time through the tunnel, smoothed, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distance: Option<u64>,
+    /// As reported, in thousandths; less is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<u32>,
+    /// As reported, or one.
+    pub weight: u16,
+    /// Sources that it wants at most; zero is no bound.
+    pub capacity: u32,
+    /// What the policy says of it.
+    pub judgement: Judgement,
+}
+
+/// Which sources a member is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    /// Its own and new ones.
+    Alive,
+    /// Its own.
+    Draining,
+    /// None: it answers no probes.
+    Lost,
 }

@@ -4,6 +4,7 @@
 
 mod affinity;
 mod data_path;
+mod explain;
 mod liveness;
 mod membership;
 mod probing;
