@@ -8,7 +8,6 @@ use std::net::Ipv6Addr;
 use mga_node::protocol::auth::credentials::{Claim, Credentials, Key};
 use mga_node::wire::Packet;
 use mga_node::wire::mobility::{MobilityHeader, MobilityOption};
-use zeroize::Zeroizing;
 
 const DOCUMENT: &str = include_str!("../docs/advanced-wire.md");
 const CARE_OF: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 4, 0, 0, 0, 2);
@@ -32,7 +31,7 @@ fn vectors() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 }
 
 fn credentials() -> Credentials {
-    let key = Key::new(Box::new(Zeroizing::new(std::array::from_fn(|at| at as u8))));
+    let key = Key::from_hex(b"000102030405060708090a0b0c0d0e0f").expect("a key");
     Credentials { identifier: "ar1@example.net".to_owned(), spi: 256, key }
 }
 
@@ -90,7 +89,7 @@ fn proofs_of_another_implementation_hold_and_are_made_again() {
         let good = credentials();
         assert!(good.are_named_by(&claim) && holds(packet.payload(), &CARE_OF, &ANYCAST, &good), "{name}");
 
-        let key = Key::new(Box::new(Zeroizing::new([0; Key::OCTETS])));
+        let key = Key::from_hex(&[b'0'; 32]).expect("a key");
         assert!(!holds(packet.payload(), &CARE_OF, &ANYCAST, &Credentials { key, ..credentials() }));
         assert!(!holds(packet.payload(), &ANYCAST, &ANYCAST, &good), "the care-of address is covered");
         assert!(!holds(packet.payload(), &CARE_OF, &CARE_OF, &good), "the anycast address is covered");

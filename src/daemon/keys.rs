@@ -61,22 +61,9 @@ pub fn read(path: &Path) -> Result<Key, KeyError> {
             Err(error) => return Err(unreadable(error)),
         }
     }
-    let key = text.get(..length).filter(|_| length < LARGEST).and_then(key_of);
+    let key =
+        text.get(..length).filter(|_| length < LARGEST).and_then(|text| Key::from_hex(text.trim_ascii()));
     key.ok_or_else(|| unfit(format!("does not hold {DIGITS} hexadecimal digits and nothing else")))
-}
-
-fn key_of(text: &[u8]) -> Option<Key> {
-    let digits = text.trim_ascii();
-    let mut octets = Box::new(Zeroizing::new([0; Key::OCTETS]));
-    if digits.len() != DIGITS {
-        return None;
-    }
-    for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
-        for digit in pair {
-            *octet = *octet << 4 | u8::try_from(char::from(*digit).to_digit(16)?).ok()?;
-        }
-    }
-    Some(Key::new(octets))
 }
 
 /// The member that `entry` describes, with its key.

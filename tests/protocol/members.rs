@@ -13,7 +13,6 @@ use mga_node::protocol::haa::{Haa, HaaConfig};
 use mga_node::wire::mobility::{
     BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Offer, Timestamp, align,
 };
-use zeroize::Zeroizing;
 
 use crate::agent;
 use crate::stimulus::*;
@@ -26,7 +25,7 @@ pub fn clock() -> TimeOfDay {
 }
 
 pub fn credentials(name: &str, spi: u32, key: u8) -> Credentials {
-    let key = Key::new(Box::new(Zeroizing::new([key; Key::OCTETS])));
+    let key = Key::from_hex(format!("{key:02x}").repeat(Key::OCTETS).as_bytes()).expect("a key");
     Credentials { identifier: format!("{name}@example.net"), spi, key }
 }
 
@@ -81,6 +80,13 @@ impl Keyed {
         let Update { source, destination, home_address, .. } = self.update;
         raw_mobility(source, destination, home_address, &header.emit())
     }
+}
+
+/// The first member's Binding Update, stamped so many milliseconds after the clock's start.
+pub fn keyed_update(sequence: u16, lifetime: u16, milliseconds: u64) -> Vec<u8> {
+    let timestamp = Some(clock().at(Instant::from_start(Duration::from_millis(milliseconds))));
+    let update = Update { lifetime, ..Update::home(sequence) };
+    Keyed { update, credentials: first(), timestamp }.packet()
 }
 
 /// An agent with two members, and its clock.

@@ -28,7 +28,7 @@ fn ahead(seconds: i64) -> TimeOfDay {
     TimeOfDay::new(Timestamp(start.wrapping_add((seconds << 32).cast_unsigned())))
 }
 
-fn responder(credentials: Credentials, clock: TimeOfDay) -> Ar {
+pub fn responder(credentials: Credentials, clock: TimeOfDay) -> Ar {
     let anycast = AnycastConfig {
         anycast: ANYCAST,
         agent: Some(AGENT),

@@ -19,6 +19,8 @@ use mga_node::wire::{Ipv6Header, Packet, PacketBuffer};
 use proptest::prelude::*;
 
 use crate::agent;
+use crate::members::{self, clock, first, guarded, member, second};
+use crate::membership::responder;
 use crate::responder::{acknowledgement, registered};
 use crate::stimulus::*;
 
@@ -42,7 +44,9 @@ fn targets() -> Vec<Target> {
     vec![
         target(Box::new(Haa::new(limited(false))), AGENT),
         target(Box::new(Haa::new(limited(true))), AGENT),
+        target(Box::new(guarded(limited(false), vec![member(first()), member(second())])), AGENT),
         target(Box::new(registered()), AR1),
+        target(Box::new(responder(first(), clock())), AR1),
         target(Box::new(ai), AI1),
     ]
 }
@@ -178,7 +182,10 @@ fn understood() -> impl Strategy<Value = Vec<u8>> {
                 _ => tunnel(from, to, &ping(to, from)),
             }
         });
-    prop_oneof![update, others]
+    // Some of these are stamped when they arrive.
+    let keyed = (any::<(u16, u16)>(), 0_u64..90_000)
+        .prop_map(|((sequence, lifetime), stamped)| members::keyed_update(sequence, lifetime % 4, stamped));
+    prop_oneof![2 => update, 2 => others, 1 => keyed]
 }
 
 /// One of these with some octets changed and perhaps its end missing.
@@ -226,6 +233,20 @@ proptest! {
                 prop_assert_eq!(target.role.deadline(), None);
                 prop_assert!(target.forwarder.rules().is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn without_a_key_no_input_binds_anything_at_an_agent_whose_members_have_keys(
+        packets in prop::collection::vec((prop_oneof![signalling(), understood(), mutated()], 0_u64..3000), 1..60),
+    ) {
+        let mut agent = guarded(agent::config(), vec![member(second())]);
+        let mut now = at(1.0);
+        for (packet, wait) in &packets {
+            agent.handle_packet(now, packet);
+            prop_assert!(agent.bindings(now).is_empty());
+            now = now + Duration::from_millis(*wait);
+            agent.pass(now);
         }
     }
 

@@ -25,9 +25,18 @@ impl Key {
     /// Octets of a key (RFC 4285 section 5.1).
     pub const OCTETS: usize = 16;
 
-    /// The key that consists of these octets.
-    pub fn new(octets: Box<Zeroizing<[u8; Key::OCTETS]>>) -> Self {
-        Self(octets)
+    /// The key that 32 hexadecimal digits say; `None` when they are not that.
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
+        let mut octets = Box::new(Zeroizing::new([0; Key::OCTETS]));
+        if digits.len() != 2 * Key::OCTETS {
+            return None;
+        }
+        for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
+            for digit in pair {
+                *octet = *octet << 4 | u8::try_from(char::from(*digit).to_digit(16)?).ok()?;
+            }
+        }
+        Some(Self(octets))
     }
 }
 

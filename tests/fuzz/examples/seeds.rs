@@ -192,6 +192,7 @@ impl Corpora {
             Request::Register { anycast: None },
             Request::Deregister { anycast: Some(ANYCAST) },
             Request::FlushPeers { peer: Some(AI1) },
+            Request::DisableMember { identifier: "ar1@example.net".to_owned() },
         ] {
             let mut line = serde_json::to_vec(&request)?;
             line.push(b'\n');

@@ -3,14 +3,17 @@
 //! own anycast addresses and a shutdown ends in time. Run by `cargo fuzz run ar`.
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use libfuzzer_sys::fuzz_target;
 use mga_node::protocol::action::{Action, Observation};
 use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ReverseTunnelEnd};
+use mga_node::protocol::auth::membership::MembershipConfig;
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::random::SeededRandom;
 use mga_node::wire::mobility::Lifetime;
+use mga_node_fuzz::peer::{clock, credentials};
 use mga_node_fuzz::stage::{AGENT, ANYCAST, AR1, AR2, OTHER_ANYCAST, Role, World, play};
 
 struct Responder(Ar);
@@ -71,5 +74,9 @@ fuzz_target!(|octets: &[u8]| {
         route_optimisation: first & 4 == 0,
         reverse_tunnel_end: if first & 8 != 0 { ReverseTunnelEnd::Anycast } else { ReverseTunnelEnd::Agent },
     };
-    play(Responder(Ar::new(config, Instant::START, Box::new(SeededRandom::new(7)))), steps);
+    let membership =
+        (first & 16 != 0).then(|| MembershipConfig { credentials: credentials(), clock: clock() });
+    let random = Box::new(SeededRandom::new(7));
+    let ar = Ar::with_keys(config, BTreeMap::new(), membership, Instant::START, random);
+    play(Responder(ar), steps);
 });

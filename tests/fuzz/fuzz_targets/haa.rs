@@ -8,10 +8,12 @@ use std::net::Ipv6Addr;
 
 use libfuzzer_sys::fuzz_target;
 use mga_node::protocol::action::{Action, Observation, Rule};
+use mga_node::protocol::auth::members::{CLOSE_ENOUGH, MemberConfig, Members};
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::haa::{Haa, HaaCommand, HaaConfig};
 use mga_node::protocol::input::is_routable_unicast;
 use mga_node::wire::mobility::Lifetime;
+use mga_node_fuzz::peer::{clock, credentials};
 use mga_node_fuzz::stage::{AGENT, ANYCAST, CAPACITY, OTHER_ANYCAST, Role, World, play};
 
 struct Agent(Haa);
@@ -91,5 +93,16 @@ fuzz_target!(|octets: &[u8]| {
         max_bindings: CAPACITY,
         duplicate_address_detection: first & 8 != 0,
     };
-    play(Agent(Haa::new(config)), steps);
+    let mut agent = Haa::new(config);
+    if first & 16 != 0 {
+        let member = MemberConfig {
+            credentials: credentials(),
+            anycast: Vec::new(),
+            max_weight: 10,
+            min_metric: 100,
+            enabled: true,
+        };
+        agent = agent.with_members(Members::new(clock(), CLOSE_ENOUGH, vec![member]));
+    }
+    play(Agent(agent), steps);
 });

@@ -1,18 +1,32 @@
 //! The other side as far as a fuzzer cannot guess it: it remembers the cookies, tokens, nonce indices and sequence
-//! numbers that a role sent, and completes packets with them (RFC 3775 5.2, 6.1.7, 6.2.6, 6.2.7).
+//! numbers that a role sent, and completes packets with them (RFC 3775 5.2, 6.1.7, 6.2.6, 6.2.7); and it has the key of
+//! a member (RFC 4285).
 //! It knows whom return routability authorised, which is what `stage` holds an initiator to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
+use mga_node::protocol::auth::credentials::{Credentials, Key};
 use mga_node::protocol::auth::seal::{SealKey, seal};
+use mga_node::protocol::auth::time_of_day::TimeOfDay;
 use mga_node::protocol::auth::tokens::binding_management_key;
 use mga_node::wire::Packet;
 use mga_node::wire::ipv6::{self, next_header};
-use mga_node::wire::mobility::{Lifetime, Message, MobilityHeader, MobilityOption};
+use mga_node::wire::mobility::{Lifetime, Message, MobilityHeader, MobilityOption, Timestamp};
 
 /// A keygen token and the index of its nonce.
 type Token = (u16, [u8; 8]);
+
+/// The member of docs/advanced-wire.md, by whom roles with keys know their peer.
+pub fn credentials() -> Credentials {
+    let key = Key::from_hex(b"000102030405060708090a0b0c0d0e0f").expect("a key");
+    Credentials { identifier: "ar1@example.net".to_owned(), spi: 256, key }
+}
+
+/// Three seconds before the update there was sent.
+pub fn clock() -> TimeOfDay {
+    TimeOfDay::new(Timestamp(0xeeb6_923d_4000_0000))
+}
 
 /// What a role has sent to everybody.
 #[derive(Default)]
@@ -22,6 +36,7 @@ pub struct Peer {
     sequences: BTreeMap<Ipv6Addr, u16>,
     home_tokens: BTreeMap<Ipv6Addr, Token>,
     care_of_tokens: BTreeMap<Ipv6Addr, Token>,
+    stamps: BTreeMap<Ipv6Addr, Timestamp>,
     /// The tokens that completed tests carried, by the correspondent they were said to be from.
     given: BTreeMap<Ipv6Addr, [Option<[u8; 8]>; 2]>,
     /// Home and care-of addresses that a completed Binding Update had both tokens for.
@@ -37,7 +52,14 @@ impl Peer {
             Message::CareOfTestInit(init) => drop(self.care_of_cookies.insert(to, init.cookie)),
             Message::HomeTest(test) => drop(self.home_tokens.insert(to, (test.nonce_index, test.token))),
             Message::CareOfTest(test) => drop(self.care_of_tokens.insert(to, (test.nonce_index, test.token))),
-            Message::BindingUpdate(update) => drop(self.sequences.insert(to, update.sequence)),
+            Message::BindingUpdate(update) => {
+                self.sequences.insert(to, update.sequence);
+                for option in &update.options {
+                    if let MobilityOption::ReplayProtection(timestamp) = option {
+                        self.stamps.insert(to, *timestamp);
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -63,10 +85,34 @@ impl Peer {
                 let Ok(mut header) = MobilityHeader::parse(payload) else { return };
                 let length = header.length();
                 self.fill_in(&packet, &mut header);
+                self.prove(&packet, &mut header);
                 let completed = header.emit();
                 if completed.len() == length {
                     octets[offset..offset + length].copy_from_slice(&completed);
                 }
+            }
+            _ => {}
+        }
+    }
+
+    /// RFC 4285: the proof of a message that has a place for one, and an acknowledgement's repeated timestamp.
+    fn prove(&self, packet: &Packet<'_>, header: &mut MobilityHeader) {
+        let (from, to) = (packet.final_source(), packet.final_destination());
+        match &mut header.message {
+            Message::BindingUpdate(update) => {
+                let alternate = update.options.iter().rev().find_map(|option| match option {
+                    MobilityOption::AlternateCareOfAddress(address) => Some(*address),
+                    _ => None,
+                });
+                credentials().prove(header, &alternate.unwrap_or(packet.header.source), &from);
+            }
+            Message::BindingAcknowledgement(answer) => {
+                for option in &mut answer.options {
+                    if let MobilityOption::ReplayProtection(timestamp) = option {
+                        *timestamp = self.stamps.get(&from).copied().unwrap_or(*timestamp);
+                    }
+                }
+                credentials().prove(header, &packet.header.destination, &to);
             }
             _ => {}
         }
