@@ -398,6 +398,9 @@ struct MemberArguments {
     /// An anycast address it may serve; repeatable; default: all that the agent serves
     #[arg(long, value_name = "ADDR")]
     anycast: Vec<Ipv6Addr>,
+    /// A prefix that its care-of address must be in; repeatable; default: anywhere
+    #[arg(long, value_name = "PREFIX")]
+    care_of: Vec<Ipv6Net>,
     /// What it says of its weight counts no more than this
     #[arg(long, value_name = "N")]
     max_weight: Option<u16>,
@@ -409,10 +412,18 @@ struct MemberArguments {
 impl MemberArguments {
     /// The request; the agent's working directory is another one than ours.
     fn request(self) -> Result<Request, Failure> {
-        let Self { identifier, spi, key_file, anycast, max_weight, min_metric } = self;
+        let Self { identifier, spi, key_file, anycast, care_of, max_weight, min_metric } = self;
         let key_file = std::path::absolute(key_file).map_err(|error| Failure::new(USAGE, error))?;
-        let member =
-            MemberEntry { identifier, spi, key_file, anycast, max_weight, min_metric, enabled: true };
+        let member = MemberEntry {
+            identifier,
+            spi,
+            key_file,
+            anycast,
+            care_of,
+            max_weight,
+            min_metric,
+            enabled: true,
+        };
         Ok(Request::AddMember { member })
     }
 }

@@ -71,10 +71,11 @@ pub fn read(path: &Path) -> Result<Key, KeyError> {
 /// # Errors
 /// When there is no good key.
 pub fn member(entry: &MemberEntry) -> Result<MemberConfig, KeyError> {
-    let MemberEntry { identifier, spi, key_file, anycast, max_weight, min_metric, enabled } = entry;
+    let MemberEntry { identifier, spi, key_file, anycast, care_of, max_weight, min_metric, enabled } = entry;
     Ok(MemberConfig {
         credentials: Credentials { identifier: identifier.clone(), spi: *spi, key: read(key_file)? },
         anycast: anycast.clone(),
+        care_of: care_of.clone(),
         max_weight: max_weight.unwrap_or(u16::MAX),
         min_metric: min_metric.unwrap_or(0),
         enabled: *enabled,

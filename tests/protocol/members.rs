@@ -5,15 +5,20 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use mga_node::protocol::action::Action;
 use mga_node::protocol::auth::credentials::{Claim, Credentials, Key};
 use mga_node::protocol::auth::members::{CLOSE_ENOUGH, MemberChange, MemberConfig, MemberError, Members};
 use mga_node::protocol::auth::time_of_day::TimeOfDay;
 use mga_node::protocol::clock::Instant;
-use mga_node::protocol::haa::{Haa, HaaConfig};
+use mga_node::protocol::haa::{GroupConfig, Haa, HaaConfig};
+use mga_node::protocol::random::SeededRandom;
+use mga_node::protocol::select::{Criterion, Group, Takes};
 use mga_node::wire::mobility::{
-    BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, Offer, Timestamp, align,
+    BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, NodeIdentifier, Offer, OfferFlags,
+    Timestamp, align,
 };
 
+use crate::advanced::membership::advanced;
 use crate::agent;
 use crate::stimulus::*;
 
@@ -38,7 +43,8 @@ pub fn second() -> Credentials {
 }
 
 pub fn member(credentials: Credentials) -> MemberConfig {
-    MemberConfig { credentials, anycast: Vec::new(), max_weight: 10, min_metric: 100, enabled: true }
+    let (anycast, care_of) = (Vec::new(), Vec::new());
+    MemberConfig { credentials, anycast, care_of, max_weight: 10, min_metric: 100, enabled: true }
 }
 
 pub fn guarded(config: HaaConfig, members: Vec<MemberConfig>) -> Haa {
@@ -191,7 +197,12 @@ fn without_key_identifier_or_proof_there_is_silence() {
     let not_last =
         update.changed(|update| update.options.push(MobilityOption::Unknown { kind: 200, data: vec![] }));
     assert_eq!(bench.refused(&not_last), None);
-    assert_eq!(bench.counted("binding-update.unauthenticated"), 5);
+    let twice = update.changed(|update| {
+        let other = NodeIdentifier::nai("ar2@example.net");
+        update.options.insert(0, MobilityOption::MobileNodeIdentifier(other));
+    });
+    assert_eq!(bench.refused(&twice), None);
+    assert_eq!(bench.counted("binding-update.unauthenticated"), 6);
 }
 
 #[test]
@@ -323,6 +334,117 @@ fn what_was_recorded_before_the_agent_started_is_refused() {
     assert_eq!(bench.status(&update.packet()), Some(0));
 }
 
+/// The first member in a group, and what it says of itself.
+fn offering(bench: &Bench, sequence: u16, offer: Offer) -> Keyed {
+    let mut update = bench.update(sequence);
+    update.update.options = advanced(AR1, sequence, offer).options;
+    update
+}
+
+/// An agent of the advanced model with the group that its data path has.
+fn group_bench(group: GroupConfig) -> Bench {
+    let haa = guarded(agent::config(), vec![member(first()), member(second())]);
+    let mut haa = haa.with_groups([(ANYCAST, group)].into(), Box::new(SeededRandom::new(9)));
+    haa.actions();
+    Bench { haa, now: at(100.0) }
+}
+
+/// Lets the agent have a packet; the status it answered, and the group it then handed to its data path.
+fn grouped(bench: &mut Bench, packet: &Keyed) -> (Option<u8>, Option<Group>) {
+    grouped_by(bench, &packet.packet())
+}
+
+fn grouped_by(bench: &mut Bench, packet: &[u8]) -> (Option<u8>, Option<Group>) {
+    bench.haa.handle_packet(bench.now, packet);
+    let actions = bench.haa.actions();
+    let group = actions.iter().rev().find_map(|action| match action {
+        Action::InstallGroup(group) => Some(group.clone()),
+        _ => None,
+    });
+    (signal(&sent(&actions)).map(|answer| answer.verdict().0), group)
+}
+
+#[test]
+fn nobody_joins_drains_or_leaves_a_group_in_a_members_name() {
+    let mut bench = group_bench(GroupConfig::default());
+    let update = offering(&bench, 200, Offer::default());
+    let (status, group) = grouped(&mut bench, &update);
+    assert_eq!((status, group.map(|group| group.members.len())), (Some(0), Some(1)));
+    bench.pass(1);
+    let drain = Offer { flags: OfferFlags::DRAIN, ..Offer::default() };
+    let forger = Credentials { key: second().key, ..first() };
+    let unkeyed = advanced(AR1, 201, drain.clone()).packet();
+    let mut hostile = vec![(unkeyed, None)];
+    for lifetime in [10, 0] {
+        for (credentials, status) in [(forger.clone(), Some(146)), (second(), Some(129))] {
+            bench.pass(1);
+            // From the member's own care-of address, and from elsewhere for it.
+            let mut update = Keyed { credentials, ..offering(&bench, 201, drain.clone()) };
+            update.update.lifetime = lifetime;
+            hostile.push((update.packet(), status));
+            update.update.source = STRANGER;
+            update.update.options.push(MobilityOption::AlternateCareOfAddress(AR1));
+            update.timestamp = update.timestamp.map(|stamp| Timestamp(stamp.0 + 1));
+            hostile.push((update.packet(), status));
+        }
+    }
+    let changed = offering(&bench, 201, Offer::default()).changed(|update| {
+        for option in &mut update.options {
+            if let MobilityOption::Experimental(content) = option {
+                *content = drain.clone().into();
+            }
+        }
+    });
+    hostile.push((changed, Some(146)));
+    for (packet, expected) in hostile {
+        assert_eq!(grouped_by(&mut bench, &packet), (expected, None), "the group stays as it is");
+        assert_eq!(bench.bound(), [(ANYCAST, AR1, 200)]);
+    }
+    bench.pass(1);
+    let update = offering(&bench, 201, drain);
+    let (status, group) = grouped(&mut bench, &update);
+    let takes: Vec<_> = group.iter().flat_map(|group| &group.members).map(|member| member.takes).collect();
+    assert_eq!((status, takes), (Some(0), vec![Takes::Kept]), "the member itself may drain");
+}
+
+#[test]
+fn a_lying_member_gets_no_more_of_a_group_than_its_bounds_allow() {
+    let weighted = GroupConfig { criterion: Criterion::Weighted, ..GroupConfig::default() };
+    let mut bench = group_bench(weighted);
+    let honest = Offer { weight: 10, metric: 1000, ..Offer::default() };
+    let mut update = Keyed { credentials: second(), ..offering(&bench, 1, honest) };
+    update.update.source = AR2;
+    grouped(&mut bench, &update);
+    let lie = Offer { weight: u16::MAX, metric: 0, ..Offer::default() };
+    let update = offering(&bench, 1, lie);
+    let (status, group) = grouped(&mut bench, &update);
+    let group = group.expect("a group");
+    let lying = group.members.iter().position(|member| member.care_of == AR1).expect("a member");
+    let share = group.slots.iter().filter(|index| usize::from(**index) == lying).count();
+    assert_eq!(status, Some(0));
+    assert!((1800..2300).contains(&share), "its weight counts 10, like the other's: {share} of 4096");
+}
+
+#[test]
+fn a_member_that_is_switched_off_leaves_its_group_alone() {
+    let mut bench = group_bench(GroupConfig::default());
+    let update = offering(&bench, 1, Offer::default());
+    grouped(&mut bench, &update);
+    let mut update = Keyed { credentials: second(), ..offering(&bench, 1, Offer::default()) };
+    update.update.source = AR2;
+    grouped(&mut bench, &update);
+    bench
+        .haa
+        .change_member(bench.now, MemberChange::Disable("ar1@example.net".to_owned()))
+        .expect("a member");
+    let group = bench.haa.actions().into_iter().find_map(|action| match action {
+        Action::InstallGroup(group) => Some(group),
+        _ => None,
+    });
+    let left: Vec<_> = group.iter().flat_map(|group| &group.members).map(|member| member.care_of).collect();
+    assert_eq!(left, [AR2]);
+}
+
 /// Thesis 5.1, Figure 12, with keys: numbers are counted beside the timestamps.
 #[test]
 fn thesis_5_1_comes_out_number_by_number_with_keys() {
@@ -351,6 +473,23 @@ fn a_member_serves_only_the_addresses_it_may() {
     let mut allowed = bench.update(201);
     allowed.update.home_address = Some(OTHER_ANYCAST);
     assert_eq!(bench.status(&allowed.packet()), Some(0));
+}
+
+#[test]
+fn a_member_is_only_where_it_may_be() {
+    let prefix = "2001:db8:0:4::/64".parse().expect("a prefix");
+    let mut bench = Bench::with(vec![MemberConfig { care_of: vec![prefix], ..member(first()) }]);
+    let mut elsewhere = bench.update(200);
+    elsewhere.update.options = vec![MobilityOption::AlternateCareOfAddress(STRANGER)];
+    assert_eq!(bench.refused(&elsewhere.packet()), Some(129));
+    bench.pass(1);
+    let there = bench.update(201).packet();
+    assert_eq!(bench.status(&there), Some(0));
+    bench.pass(1);
+    let mut home = bench.update(202);
+    home.update = Update { source: ANYCAST, home_address: None, lifetime: 0, ..home.update };
+    assert_eq!(bench.status(&home.packet()), Some(0), "it may always go home");
+    assert!(bench.bound().is_empty());
 }
 
 #[test]

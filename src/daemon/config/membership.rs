@@ -5,6 +5,7 @@
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -29,6 +30,9 @@ pub struct MemberEntry {
     /// What it may serve; empty: everything that the agent serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anycast: Vec<Ipv6Addr>,
+    /// Where it may be; empty: anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub care_of: Vec<Ipv6Net>,
     /// What it says of its weight counts no more than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_weight: Option<u16>,
@@ -213,7 +217,7 @@ mod tests {
     fn members_are_settled_and_said_again() {
         let text = format!(
             "{AGENT}clock-tolerance = 10\n[[member]]\nidentifier = 'ar1@example.net'\nspi = 256\nkey-file = '/k/1'\n\
-             anycast = ['2001:db8::a']\nmax-weight = 5\nmin-metric = 100\n\
+             anycast = ['2001:db8::a']\ncare-of = ['2001:db8:4::/64']\nmax-weight = 5\nmin-metric = 100\n\
              [[member]]\nidentifier = 'ar2@example.net'\nspi = 256\nkey-file = '/k/2'\nenabled = false\n"
         );
         let settings = settle(&text).expect("good settings");

@@ -66,15 +66,18 @@ pub struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    /// The claim in the options of a message; `None` without Network Access Identifier, or when the last option
-    /// that is not padding is no MN-HA authentication.
+    /// The claim in the options of a message; `None` without Network Access Identifier or with more than one
+    /// identifier, or when the last option that is not padding is no MN-HA authentication.
     pub fn of(options: &'a [MobilityOption]) -> Option<Self> {
-        let identifier = options.iter().find_map(|option| match option {
-            MobilityOption::MobileNodeIdentifier(node) if node.subtype == NodeIdentifier::NAI => {
-                Some(node.identifier.as_slice())
-            }
+        let mut identifiers = options.iter().filter_map(|option| match option {
+            MobilityOption::MobileNodeIdentifier(node) => Some(node),
             _ => None,
-        })?;
+        });
+        let (Some(node), None) = (identifiers.next(), identifiers.next()) else { return None };
+        if node.subtype != NodeIdentifier::NAI {
+            return None;
+        }
+        let identifier = node.identifier.as_slice();
         let timestamp = options.iter().find_map(|option| match option {
             MobilityOption::ReplayProtection(timestamp) => Some(*timestamp),
             _ => None,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use ipnet::Ipv6Net;
 use serde::Serialize;
 
 use super::credentials::{Claim, Credentials};
@@ -27,11 +28,26 @@ pub struct MemberConfig {
     pub credentials: Credentials,
     /// The anycast addresses it may serve; empty: all that the agent serves.
     pub anycast: Vec<Ipv6Addr>,
+    /// Where it may be; empty: anywhere.
+    pub care_of: Vec<Ipv6Net>,
     /// What it says of its weight counts no more than this.
     pub max_weight: u16,
     /// What it says of its metric counts no less than this, in thousandths.
     pub min_metric: u32,
     pub enabled: bool,
+}
+
+impl MemberConfig {
+    /// Why this member may not bind `home_address` to `care_of`, if it may not. Home it may always go.
+    fn forbids(&self, home_address: &Ipv6Addr, care_of: &Ipv6Addr) -> Option<&'static str> {
+        if !(self.anycast.is_empty() || self.anycast.contains(home_address)) {
+            return Some("the member may not serve this anycast address");
+        }
+        let somewhere_else = !self.care_of.is_empty()
+            && care_of != home_address
+            && !self.care_of.iter().any(|prefix| prefix.contains(care_of));
+        somewhere_else.then_some("the member may not be at this care-of address")
+    }
 }
 
 /// What an operator changes in the running agent.
@@ -64,6 +80,9 @@ pub struct MemberView {
     /// Empty: all that the agent serves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub anycast: Vec<Ipv6Addr>,
+    /// Empty: anywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub care_of: Vec<Ipv6Net>,
     pub max_weight: u16,
     pub min_metric: u32,
     /// Binding Updates that were proven and fresh.
@@ -257,13 +276,13 @@ impl Members {
             }
             Some(timestamp) => {
                 member.newest = timestamp;
-                match member.config.anycast.is_empty() || member.config.anycast.contains(&home_address) {
-                    true => Ok(proof),
-                    false => Err((
+                match member.config.forbids(&home_address, &care_of) {
+                    None => Ok(proof),
+                    Some(reason) => Err((
                         Status::ADMINISTRATIVELY_PROHIBITED,
                         proof,
                         "binding-update.refused.129",
-                        "the member may not serve this anycast address",
+                        reason,
                         "docs/membership.md",
                     )),
                 }
@@ -307,12 +326,14 @@ impl Members {
     pub fn views(&self) -> Vec<MemberView> {
         let members = self.by_identifier.values().filter_map(|id| self.members.get(id));
         let view = |member: &Member| {
-            let MemberConfig { credentials, anycast, max_weight, min_metric, enabled } = &member.config;
+            let MemberConfig { credentials, anycast, care_of, max_weight, min_metric, enabled } =
+                &member.config;
             MemberView {
                 identifier: credentials.identifier.clone(),
                 spi: credentials.spi,
                 enabled: *enabled,
                 anycast: anycast.clone(),
+                care_of: care_of.clone(),
                 max_weight: *max_weight,
                 min_metric: *min_metric,
                 accepted: member.accepted,

@@ -98,6 +98,7 @@ fuzz_target!(|octets: &[u8]| {
         let member = MemberConfig {
             credentials: credentials(),
             anycast: Vec::new(),
+            care_of: Vec::new(),
             max_weight: 10,
             min_metric: 100,
             enabled: true,

@@ -6,7 +6,7 @@ mod affinity;
 mod data_path;
 mod explain;
 mod liveness;
-mod membership;
+pub mod membership;
 mod probing;
 mod selection;
 mod steering;
