@@ -9,6 +9,7 @@ mod filter;
 mod link;
 mod netlink;
 pub mod netns;
+mod reassembled;
 mod segments;
 mod sender;
 mod sys;
@@ -30,6 +31,7 @@ use filter::DropAt;
 use link::LinkIntake;
 use netlink::{Events, Link, Netlink, Route, RouteEvents, RouteKind, Rule};
 use netlink_packet_route::link::LinkLayerType;
+use reassembled::Reassembled;
 use sender::{MARK, Sender};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,6 +63,8 @@ pub struct Host {
     name: String,
     // In this order on drop: first the intake stops, then the changes are taken back, then the device goes.
     link: LinkIntake,
+    /// Where tunnels are taken away from the kernel, those of them that come in pieces.
+    reassembled: Option<Reassembled>,
     changes: Changes,
     tunnel: Tunnel,
     sender: Sender,
@@ -120,6 +124,7 @@ impl Host {
             interface,
             name: options.name.clone(),
             link,
+            reassembled: None,
             changes,
             tunnel,
             sender,
@@ -457,7 +462,14 @@ impl Host {
             self.changes.make(undo, |_| wanted.install_table(&table, &self.interface.name, place))?;
         }
         // The drop is in force before the copies flow: a packet is lost rather than judged by the kernel.
-        self.set_filter(wanted)
+        self.set_filter(wanted)?;
+        if !classes.iter().any(|class| matches!(class, Steal::Tunnel { .. })) {
+            self.reassembled = None;
+        } else if self.reassembled.is_none() {
+            let socket = Reassembled::open(&self.interface.name);
+            self.reassembled = Some(socket.trying(|| "open a raw socket for tunnels".to_owned())?);
+        }
+        Ok(())
     }
 
     /// Copies ICMPv6 errors and mobility messages (types 1-4, 129 and 144-147) to one of `addresses`, and with
@@ -482,7 +494,8 @@ impl Host {
     /// [`Host::take_route_changes`].
     pub fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
         let fds = [self.tunnel.as_fd(), self.link.as_fd(), self.events.as_fd()];
-        fds.into_iter().chain(self.route_events.as_ref().map(RouteEvents::as_fd)).collect()
+        let reassembled = self.reassembled.as_ref().map(Reassembled::as_fd);
+        fds.into_iter().chain(reassembled).chain(self.route_events.as_ref().map(RouteEvents::as_fd)).collect()
     }
 
     /// Takes one batch from every intake without blocking, and returns how many packets came; 0 means
@@ -495,7 +508,11 @@ impl Host {
         let (stolen, malformed_stolen) = self.link.receive(&self.filter, &mut self.pool, into)?;
         let (own, malformed_own) = self.tunnel.receive(&mut self.pool, into)?;
         self.malformed += (malformed_stolen + malformed_own) as u64;
-        Ok(stolen + own)
+        let whole = match &mut self.reassembled {
+            Some(reassembled) => reassembled.receive(&self.filter, into)?,
+            None => 0,
+        };
+        Ok(stolen + own + whole)
     }
 
     /// Gives a packet's buffer back for the packets to come.

@@ -44,6 +44,17 @@ def signalling(wire):
     wire.ask("H103", back(OTHER, 5), is_forwarded(5))
     wire.silent("H104", is_forwarded(4), since)
 
+    # A tunnel packet in pieces is put together (RFC 2473 7.2), with and without a nesting limit in front of it.
+    for number, options in (10, []), (11, [s.IPv6ExtHdrDestOpt(options=[s.HBHOptUnknown(otype=4, optdata=b"\4")])]):
+        whole = s.IPv6(src=OTHER, dst=HAA) / s.IPv6ExtHdrFragment(id=number)
+        for option in options:
+            whole /= option
+        whole /= back(OTHER, number)[1] / Raw(bytes(1300))
+        since = wire.place()
+        for piece in reversed(s.fragment6(whole, 700)):
+            wire.say(piece)
+        wire.hear(f"a tunnel packet in pieces, {number}", is_forwarded(number), since)
+
     # X013: a displaced responder can test no initiator any more, and what one says reaches the other responder.
     since = wire.place()
     wire.say(s.IPv6(src=CARE_OF, dst=HAA) / s.IPv6(src=ANYCAST, dst=CLIENT) / s.MIP6MH_HoTI(cookie=b"displace"))

@@ -95,6 +95,18 @@ def away(wire):
     through_tunnel(wire, echo(CLIENT, ANYCAST, 9), agent=OTHER)
     wire.silent("N069", lambda f: s.ICMPv6EchoReply in f, since)
 
+    # One of the agent in pieces is put together; of one that is never finished the agent hears (RFC 8200 4.5).
+    wire.host("sysctl -q -w net.ipv6.ip6frag_time=2")
+    whole = s.IPv6(src=HAA, dst=wire.address) / s.IPv6ExtHdrFragment(id=9) / (echo(OTHER, ANYCAST, 8) / Raw(bytes(1300)))
+    first, *rest = s.fragment6(whole, 700)
+    since = wire.place()
+    for piece in *rest, first:
+        wire.say(piece)
+    wire.hear("a tunnel packet in pieces", is_from_tunnel(s.ICMPv6EchoReply, OTHER), since)
+    whole[s.IPv6ExtHdrFragment].id = 10
+    late = wire.ask("Time Exceeded", s.fragment6(whole, 700)[0], lambda f: s.ICMPv6TimeExceeded in f)
+    assert (late[s.ICMPv6TimeExceeded].code, outer(late).dst) == (1, HAA), late.show(dump=True)
+
     # N060: a client that does not know the Mobility Header stays behind the agent.
     home, care_of = optimise(wire, CLIENT)
     problem = s.ICMPv6ParamProblem(code=1, ptr=6) / outer(care_of)
