@@ -34,6 +34,8 @@ fn main() {
     for header in HEADERS {
         println!("#include <{header}>");
     }
+    // FreeBSD names the parts of this instruction only.
+    println!("#define BPF_RET_K (BPF_RET | BPF_K)");
     for (expression, value) in CLAIMS {
         println!("_Static_assert({expression} == {value}, \"{expression} is not {value}\");");
     }

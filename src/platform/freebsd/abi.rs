@@ -132,6 +132,8 @@ abi! {
 
         BIOCSETIF: u64 = 0x8020_426c;
         BIOCSHDRCMPLT: u64 = 0x8004_4275;
+        BPF_RET_K: u16 = 0x06;
+        BIOCSETF: u64 = 0x8010_4267;
 
         IPV6_RECVPKTINFO: i32 = 36;
         IPV6_RECVHOPLIMIT: i32 = 37;
@@ -273,6 +275,18 @@ abi! {
         In6Pktinfo is "struct in6_pktinfo" {
             ipi6_addr: [u8; 16],
             ipi6_ifindex: u32,
+        }
+        /// One instruction of a packet filter; of zeros only it takes no packet.
+        BpfInsn is "struct bpf_insn" {
+            code: u16,
+            jt: u8,
+            jf: u8,
+            k: u32,
+        }
+        /// A packet filter and where it is.
+        BpfProgram is "struct bpf_program" {
+            bf_len: u32,
+            bf_insns: u64,
         }
         /// The path MTU of a connected socket.
         Ip6Mtuinfo is "struct ip6_mtuinfo" {

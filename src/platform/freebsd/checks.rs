@@ -1,5 +1,6 @@
 //! What a FreeBSD system must have before a node can run, each with the command that mends it.
-//! GENERIC has everything as modules; no RFC is concerned. Called by `platform::freebsd::Host` at its start.
+//! GENERIC has everything as modules; no RFC is concerned. Called by `platform::freebsd::Host` at its start, and by the
+//! doctor.
 
 use super::{super::error::Error, divert, rules, sys};
 
@@ -27,14 +28,27 @@ const DENIES: Error = Error::Lacking {
     remedy: "ipfw add 65000 allow ip from any to any, or firewall_enable=\"YES\" with rules of yours in /etc/rc.conf",
 };
 
+/// Looks for one thing, and tells what it saw.
+type Look = fn() -> Result<String, Error>;
+
+/// Everything that is looked for, by name.
+pub const ALL: [(&str, Look); 4] = [
+    ("ipfw", || match sys::parameter("net.inet.ip.fw.enable") {
+        Ok(_) => Ok("loaded".to_owned()),
+        Err(_) => Err(NO_IPFW),
+    }),
+    ("ipfw-ipv6", || match sys::parameter("net.inet6.ip6.fw.enable") {
+        Ok(on) if on == "1" => Ok("on".to_owned()),
+        _ => Err(IPFW_OFF),
+    }),
+    ("ipfw-rules", || match divert::listing()? {
+        rules if rules::denies_everything(&rules) => Err(DENIES),
+        rules => Ok(format!("{} rules, not only one that denies", rules.len())),
+    }),
+    ("divert", || divert::socket().map(|_| "a divert socket can be opened".to_owned())),
+];
+
 /// Fails with the first thing that is missing.
 pub fn check() -> Result<(), Error> {
-    if sys::parameter("net.inet.ip.fw.enable").is_err() {
-        return Err(NO_IPFW);
-    }
-    match sys::parameter("net.inet6.ip6.fw.enable") {
-        Ok(on) if on == "1" => {}
-        _ => return Err(IPFW_OFF),
-    }
-    if rules::denies_everything(&divert::listing()?) { Err(DENIES) } else { Ok(()) }
+    ALL.into_iter().try_for_each(|(_, look)| look().map(drop))
 }

@@ -44,8 +44,8 @@ pub struct Divert {
     comment: String,
     interface: String,
     mtu: usize,
-    /// Which of its two numbers the rules of each direction have now.
-    generations: [u8; 2],
+    /// Which of its two numbers the rules of each direction have now, and what they are.
+    in_force: [(u8, Vec<String>); 2],
     identification: u32,
     scratch: Vec<u8>,
 }
@@ -54,23 +54,8 @@ impl Divert {
     /// Opens the socket, takes away what a killed run of the node `name` left even when its journal is lost, and
     /// chooses rule numbers. Packets that leave are cut to fragments of at most `mtu` octets.
     pub fn open(name: &str, interface: &str, mtu: u32) -> Result<Self, Error> {
-        let what = || "open a divert socket".to_owned();
-        let socket = match sys::raw_socket(PF_DIVERT, 0) {
-            Err(error)
-                if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT)) =>
-            {
-                return Err(super::checks::NO_DIVERT);
-            }
-            socket => socket.trying(what)?,
-        };
-        let port =
-            (FIRST_PORT..FIRST_PORT + PORTS).map(|port| (port, sys::bind_divert(socket.as_fd(), port))).find(
-                |(_, bound)| !matches!(bound, Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE)),
-            );
-        let port = match port {
-            Some((port, bound)) => bound.map(|()| port).trying(what)?,
-            None => return Err(Error::io(what(), io::ErrorKind::AddrInUse.into())),
-        };
+        let socket = socket()?;
+        let port = bind(&socket).trying(|| "bind a divert socket".to_owned())?;
         // More than the system allows is only a shorter queue.
         if let Err(error) = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER) {
             tracing::debug!(%error, "the divert socket keeps its default buffer");
@@ -93,7 +78,7 @@ impl Divert {
             comment,
             interface: interface.to_owned(),
             mtu: usize::try_from(mtu).unwrap_or(usize::MAX),
-            generations: [0, 0],
+            in_force: Default::default(),
             identification: u32::from_ne_bytes(seed),
             scratch: vec![0; LONGEST_PACKET],
         })
@@ -132,15 +117,18 @@ impl Divert {
         &mut self,
         changes: &mut Changes,
         direction: Direction,
-        rules: impl FnOnce(u16) -> Vec<String>,
+        rules: impl Fn(u16) -> Vec<String>,
     ) -> Result<(), Error> {
-        let generation = &mut self.generations[direction as usize];
-        let (old, next) = (*generation, generation.wrapping_add(1));
-        let number = self.numbers.of(direction, next);
-        let rules = rules(number);
-        if !rules.is_empty() {
+        let (old, present) = &mut self.in_force[direction as usize];
+        let next = old.wrapping_add(1);
+        let (old_number, number) = (self.numbers.of(direction, *old), self.numbers.of(direction, next));
+        if rules(old_number) == *present {
+            return Ok(());
+        }
+        let wanted = rules(number);
+        if !wanted.is_empty() {
             changes.make(Undo::Rules(number), |_| {
-                let made = IPFW.run(&["-q", "/dev/stdin"], &(rules.join("\n") + "\n"));
+                let made = IPFW.run(&["-q", "/dev/stdin"], &(wanted.join("\n") + "\n"));
                 if made.is_err() {
                     // Those before the refused one are there; the first error is the one that explains.
                     let _ = remove_rules(number);
@@ -148,8 +136,8 @@ impl Divert {
                 made.map(drop)
             })?;
         }
-        *generation = next;
-        changes.undo(&Undo::Rules(self.numbers.of(direction, old)))
+        (*old, *present) = (next, wanted);
+        changes.undo(&Undo::Rules(old_number))
     }
 
     /// Receives one batch; returns (packets received, packets dropped as malformed).
@@ -196,6 +184,27 @@ impl Divert {
         tracing::trace!(length = packet.len(), "sending {:02x?}", packet.get(..HEADER_LENGTH));
         sys::send_diverted(self.socket.as_fd(), packet, self.numbers.last())
     }
+}
+
+/// A divert socket.
+pub fn socket() -> Result<OwnedFd, Error> {
+    match sys::raw_socket(PF_DIVERT, 0) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT)) => {
+            Err(super::checks::NO_DIVERT)
+        }
+        socket => socket.trying(|| "open a divert socket".to_owned()),
+    }
+}
+
+/// Binds it to the first port that nobody has.
+fn bind(socket: &OwnedFd) -> io::Result<u16> {
+    for port in FIRST_PORT..FIRST_PORT + PORTS {
+        match sys::bind_divert(socket.as_fd(), port) {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {}
+            bound => return bound.map(|()| port),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// Every rule of ipfw.

@@ -12,6 +12,7 @@ use super::{
         SIOCDIFADDR_IN6, SIOCGIFAFLAG_IN6, SIOCGIFFLAGS, SIOCGIFMTU, SIOCIFCREATE, SIOCIFDESTROY,
         SIOCSIFFLAGS, SIOCSIFMTU, SockaddrIn6,
     },
+    shape::without_scope,
     sys,
 };
 use nix::{
@@ -66,7 +67,7 @@ impl Interfaces {
                 continue;
             };
             let mask = entry.netmask.as_ref().and_then(|mask| mask.as_sockaddr_in6()).map(|mask| mask.ip());
-            let address = address.ip();
+            let address = without_scope(address.ip());
             let flags = match self.address_flags(interface, address) {
                 Ok(flags) => flags,
                 // It went away while we look.
@@ -86,7 +87,8 @@ impl Interfaces {
 
     /// Every IPv6 address of this host.
     pub fn all_addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
-        let addresses = getifaddrs()?.filter_map(|entry| Some(entry.address?.as_sockaddr_in6()?.ip()));
+        let addresses =
+            getifaddrs()?.filter_map(|entry| Some(without_scope(entry.address?.as_sockaddr_in6()?.ip())));
         Ok(addresses.collect())
     }
 

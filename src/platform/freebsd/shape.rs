@@ -96,6 +96,15 @@ pub fn with_scope(address: Ipv6Addr, interface: u32) -> Ipv6Addr {
     octets.into()
 }
 
+/// The address without that number, which the kernel sometimes lets out.
+pub fn without_scope(address: Ipv6Addr) -> Ipv6Addr {
+    let mut octets = address.octets();
+    if address.is_unicast_link_local() {
+        (octets[2], octets[3]) = (0, 0);
+    }
+    octets.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,5 +185,9 @@ mod tests {
         assert_eq!(scoped("ff02::1"), "ff02:203::1");
         assert_eq!(scoped("ff05::1"), "ff05::1");
         assert_eq!(scoped("2001:db8::1"), "2001:db8::1");
+        for text in ["fe80::1", "2001:db8::1"] {
+            let plain = text.parse().expect("an address");
+            assert_eq!(without_scope(with_scope(plain, 7)), plain);
+        }
     }
 }

@@ -4,9 +4,9 @@
 
 use super::{
     abi::{
-        BIOCSETIF, BIOCSHDRCMPLT, ICMP6_FILTER, IPV6_HOPLIMIT, IPV6_PATHMTU, IPV6_PKTINFO, IPV6_RECVHOPLIMIT,
-        IPV6_RECVPKTINFO, IPV6_RECVTCLASS, IPV6_TCLASS, Icmp6Filter, Ifreq, In6Aliasreq, In6Ifreq,
-        In6Pktinfo, Ip6Mtuinfo, TUNSIFHEAD,
+        BIOCSETF, BIOCSETIF, BIOCSHDRCMPLT, BPF_RET_K, BpfInsn, BpfProgram, ICMP6_FILTER, IPV6_HOPLIMIT,
+        IPV6_PATHMTU, IPV6_PKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVPKTINFO, IPV6_RECVTCLASS, IPV6_TCLASS,
+        Icmp6Filter, Ifreq, In6Aliasreq, In6Ifreq, In6Pktinfo, Ip6Mtuinfo, TUNSIFHEAD,
     },
     shape::Envelope,
 };
@@ -85,7 +85,12 @@ pub fn attach_bpf(fd: BorrowedFd<'_>, interface: &mut Ifreq) -> io::Result<()> {
     unsafe { request(fd, BIOCSETIF, interface) }?;
     let mut on: libc::c_uint = 1;
     // SAFETY: BIOCSHDRCMPLT takes an unsigned int.
-    unsafe { request(fd, BIOCSHDRCMPLT, &mut on) }
+    unsafe { request(fd, BIOCSHDRCMPLT, &mut on) }?;
+    // Nothing is read from it, so the kernel need not copy what comes.
+    let nothing = [BpfInsn { code: BPF_RET_K, k: 0, ..BpfInsn::default() }];
+    let mut filter = BpfProgram { bf_len: 1, bf_insns: nothing.as_ptr() as u64 };
+    // SAFETY: BIOCSETF takes a struct bpf_program, and the kernel copies the instruction, which lives until after the call.
+    unsafe { request(fd, BIOCSETF, &mut filter) }
 }
 
 /// Sets a socket option that is a value of type `T`.
