@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use mga_node::daemon::config::{AnycastEntry, Authentication, Forwarding, Given, MemberEntry, Model, Role};
 use mga_node::daemon::control::{ClientError, Connection, Request};
+use mga_node::daemon::doctor::{self, Examination};
 use mga_node::daemon::{self, keys, show};
 #[cfg(lab)]
 use mga_node::lab::{self, LabOptions, load::Load};
@@ -280,6 +281,18 @@ enum Command {
     },
     /// Check a configuration file and the key files it names
     Check { file: PathBuf },
+    /// Find out whether a node will run on this host, by doing on a scratch interface what a node does
+    Doctor {
+        /// The interface a node shall run on; it is looked at, not touched
+        #[arg(long, value_name = "IF")]
+        interface: Option<String>,
+        /// What the node shall be; default: everything
+        #[arg(long, value_enum)]
+        role: Option<Role>,
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
     /// Replay the thesis's experiments on this machine
     #[cfg(lab)]
     Lab {
@@ -732,6 +745,16 @@ fn carry_out(command: Command) -> Result<(), Failure> {
             let settings = checked.map_err(|error| Failure::new(NEGATIVE, error))?;
             keys::check(&settings).map_err(|error| Failure::new(NEGATIVE, error))?;
             print(&format!("{}: a good configuration for role {}\n", file.display(), settings.role.role()))
+        }
+        Command::Doctor { interface, role, json } => {
+            let examination = Examination { interface, role, json };
+            match doctor::run(&examination, &mut io::stdout()) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Failure::new(NEGATIVE, "")),
+                // Whoever closed the pipe has read enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                Err(error) => Err(Failure::new(NEGATIVE, format!("standard output: {error}"))),
+            }
         }
         #[cfg(lab)]
         Command::Lab { scenario } => match scenario {

@@ -15,6 +15,7 @@ use crate::forwarding::ebpf::{Device, FastPath, NextHop, Programs, Refusal, Stat
 use crate::forwarding::explain::{Explanation, explain};
 use crate::forwarding::groups::GroupView;
 use crate::forwarding::user::{Direction, Fate, Forwarder, IN_USE_INTERVAL, Installed};
+use crate::platform::doctor::Check;
 use crate::platform::{Host, Interface};
 use crate::protocol::action::{Observation, Rule, RuleKey};
 use crate::protocol::clock::Instant;
@@ -61,6 +62,38 @@ fn device(interface: &Interface) -> Device {
     Device { index, name, mtu, link_address, is_software }
 }
 
+/// Which of the kernel's programs a role has.
+fn programs(role: Role) -> Programs {
+    match role {
+        Role::Haa | Role::Maa => Programs::Agent,
+        Role::Ar => Programs::Responder,
+        Role::Ai => Programs::Initiator,
+    }
+}
+
+/// Whether the kernel takes these roles' programs, on a host opened for trying things out; `None` in a build without.
+/// That it does not is no failure: user space forwards then.
+pub(super) fn fast_path(roles: &[Role], host: &mut Host) -> Option<Check> {
+    const NAME: &str = "fast-path";
+    if cfg!(not(mga_ebpf)) {
+        return None;
+    }
+    let mut taken = Vec::new();
+    for role in roles {
+        let station = Station {
+            programs: programs(*role),
+            link: device(host.interface()),
+            tunnel: device(&host.tunnel()),
+            identity: None,
+        };
+        match FastPath::start(&station) {
+            Ok(fast) => taken.push(format!("{role} by {}", fast.by())),
+            Err(why) => return Some(Check::skipped(NAME, format!("user space forwards: {why}"))),
+        }
+    }
+    Some(Check::good(NAME, format!("the kernel takes the programs of {}", taken.join(", "))))
+}
+
 impl DataPath {
     /// Loads the kernel's programs where they are wanted and possible.
     ///
@@ -82,13 +115,8 @@ impl DataPath {
         if wanted == Forwarding::User {
             return Ok(path);
         }
-        let programs = match role {
-            Role::Haa | Role::Maa => Programs::Agent,
-            Role::Ar => Programs::Responder,
-            Role::Ai => Programs::Initiator,
-        };
         let station = Station {
-            programs,
+            programs: programs(role),
             link: device(host.interface()),
             tunnel: device(&host.tunnel()),
             identity: Some(host.identity()?),

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod control;
 mod data_path;
+pub mod doctor;
 mod event_log;
 mod event_loop;
 mod groups;

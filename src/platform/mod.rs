@@ -4,6 +4,7 @@
 //! Called by `daemon`, `forwarding` and `lab`; this file is the only fence between operating systems.
 
 mod changes;
+pub mod doctor;
 mod error;
 pub mod freebsd;
 mod groups;
@@ -24,6 +25,8 @@ pub use error::Error;
 pub use freebsd::{Host, die_with_parent, established_connections};
 pub use intake::{Intake, Options, Received, SendReport, Steal};
 pub use interface::{Interface, InterfaceAddress, NextHop, ROUTE_PROTOCOL};
+#[cfg(target_os = "linux")]
+use linux::doctor as system;
 #[cfg(target_os = "linux")]
 pub use linux::{Host, die_with_parent, established_connections, netns};
 pub use load::load_average;

@@ -4,6 +4,7 @@
 
 mod application;
 mod changes;
+pub mod doctor;
 mod fast_path;
 mod filter;
 mod link;
