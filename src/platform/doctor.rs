@@ -94,6 +94,7 @@ impl Check {
             Error::MissingProgram { program, remedy } => {
                 Check::bad(name, format!("the program {program} is missing"), *remedy)
             }
+            Error::Lacking { what, remedy } => Check::bad(name, format!("this system lacks {what}"), *remedy),
             Error::UnusableInterface { .. } => {
                 Check::bad(name, error.to_string(), "use an Ethernet with an MTU of at least 1280 octets")
             }

@@ -22,6 +22,8 @@ mod linux;
 
 pub use error::Error;
 #[cfg(target_os = "freebsd")]
+use freebsd::doctor as system;
+#[cfg(target_os = "freebsd")]
 pub use freebsd::{Host, die_with_parent, established_connections};
 pub use intake::{Intake, Options, Received, SendReport, Steal};
 pub use interface::{Interface, InterfaceAddress, NextHop, ROUTE_PROTOCOL};

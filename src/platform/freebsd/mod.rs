@@ -21,6 +21,8 @@ mod checks;
 #[cfg(target_os = "freebsd")]
 mod divert;
 #[cfg(target_os = "freebsd")]
+pub mod doctor;
+#[cfg(target_os = "freebsd")]
 mod host;
 #[cfg(target_os = "freebsd")]
 mod interfaces;
