@@ -35,7 +35,7 @@ use netlink_packet_route::link::LinkLayerType;
 use reassembled::Reassembled;
 use sender::{MARK, Sender};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs, io,
     net::Ipv6Addr,
     os::{
@@ -64,8 +64,8 @@ pub struct Host {
     name: String,
     // In this order on drop: first the intake stops, then the changes are taken back, then the device goes.
     link: LinkIntake,
-    /// Where tunnels are taken away from the kernel, those of them that come in pieces.
-    reassembled: Option<Reassembled>,
+    /// By the addresses where everybody's tunnels are taken away from the kernel: those that come in pieces.
+    reassembled: BTreeMap<Ipv6Addr, Reassembled>,
     changes: Changes,
     tunnel: Tunnel,
     sender: Sender,
@@ -125,7 +125,7 @@ impl Host {
             interface,
             name: options.name.clone(),
             link,
-            reassembled: None,
+            reassembled: BTreeMap::new(),
             changes,
             tunnel,
             sender,
@@ -464,11 +464,19 @@ impl Host {
         }
         // The drop is in force before the copies flow: a packet is lost rather than judged by the kernel.
         self.set_filter(wanted)?;
-        if !classes.iter().any(|class| matches!(class, Steal::Tunnel { .. })) {
-            self.reassembled = None;
-        } else if self.reassembled.is_none() {
-            let socket = Reassembled::open(&self.interface.name);
-            self.reassembled = Some(socket.trying(|| "open a raw socket for tunnels".to_owned())?);
+        let ends: BTreeSet<Ipv6Addr> = classes
+            .iter()
+            .filter_map(|class| match class {
+                Steal::Tunnel { source: None, destination } => Some(*destination),
+                _ => None,
+            })
+            .collect();
+        self.reassembled.retain(|address, _| ends.contains(address));
+        for address in ends {
+            if let Entry::Vacant(place) = self.reassembled.entry(address) {
+                let socket = Reassembled::open(&self.interface.name, address);
+                place.insert(socket.trying(|| format!("open a raw socket for tunnels to {address}"))?);
+            }
         }
         Ok(())
     }
@@ -495,7 +503,7 @@ impl Host {
     /// [`Host::take_route_changes`].
     pub fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
         let fds = [self.tunnel.as_fd(), self.link.as_fd(), self.events.as_fd()];
-        let reassembled = self.reassembled.as_ref().map(Reassembled::as_fd);
+        let reassembled = self.reassembled.values().map(Reassembled::as_fd);
         fds.into_iter().chain(reassembled).chain(self.route_events.as_ref().map(RouteEvents::as_fd)).collect()
     }
 
@@ -509,10 +517,10 @@ impl Host {
         let (stolen, malformed_stolen) = self.link.receive(&self.filter, &mut self.pool, into)?;
         let (own, malformed_own) = self.tunnel.receive(&mut self.pool, into)?;
         self.malformed += (malformed_stolen + malformed_own) as u64;
-        let whole = match &mut self.reassembled {
-            Some(reassembled) => reassembled.receive(&self.filter, into)?,
-            None => 0,
-        };
+        let mut whole = 0;
+        for reassembled in self.reassembled.values_mut() {
+            whole += reassembled.receive(into)?;
+        }
         Ok(stolen + own + whole)
     }
 
