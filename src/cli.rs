@@ -318,6 +318,14 @@ enum Scenario {
     },
     /// Figure 10: midway agents on networks whose routers run BIRD
     Figure10(LabArguments),
+    /// The advanced model: several responders behind one address, chosen, kept, drained, killed
+    Advanced {
+        #[command(flatten)]
+        lab: LabArguments,
+        /// Kill a responder and end one under 1,000 requests a second so many times, and tell median and worst
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: Option<u16>,
+    },
     /// Send echo requests from many sources, as the labs have their machines do
     #[command(hide = true)]
     Load(LoadArguments),
@@ -760,8 +768,14 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Lab { scenario } => match scenario {
             Scenario::Section5 { lab, hosts } => play("section5", lab, hosts, lab::section5),
             Scenario::Figure10(arguments) => play("figure10", arguments, None, lab::figure10),
+            Scenario::Advanced { lab, rounds } => play("advanced", lab, None, |options| match rounds {
+                Some(rounds) => lab::rounds(options, rounds),
+                None => lab::advanced(options),
+            }),
             Scenario::Load(LoadArguments { anycast, first, sources, fresh, rate, count }) => {
-                let load = Load { anycast, first, sources, fresh, rate, count };
+                // Unlike that of a load before, whose answers may still be on their way.
+                let identifier = (std::process::id() & 0xffff) as u16;
+                let load = Load { anycast, first, sources, fresh, rate, count, identifier };
                 load.send().map_err(|error| Failure::new(USAGE, format!("cannot send: {error}")))
             }
         },

@@ -84,6 +84,24 @@ fn figure_11_stands_and_is_gone_afterwards() {
     assert!(!sleeper.wait().unwrap().success(), "a process left in a namespace is ended");
 }
 
+#[test]
+fn a_slow_wire_takes_its_time_both_ways() {
+    let Some(_one) = alone() else { return };
+    let mut plan = figure11::plan();
+    let slow = plan.wires.iter_mut().find(|wire| wire.network == Node::Ar1.network()).unwrap();
+    slow.delay = Some(Duration::from_millis(20));
+    let topology = Topology::build(plan).unwrap();
+    let namespace = topology.namespace(Node::Ai1.name()).name();
+    let arguments = ["netns", "exec", namespace, "ping", "-6", "-n", "-c", "3", "-i", "0.2", "-W", "5"];
+    let slow = Node::Ar1.address().to_string();
+    let output = Command::new("ip").args(arguments).arg(slow).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    // rtt min/avg/max/mdev = 40.1/40.2/...
+    let times = text.rsplit("= ").next().and_then(|times| times.split('/').next());
+    let least: f64 = times.and_then(|least| least.parse().ok()).unwrap_or_else(|| panic!("{text}"));
+    assert!(least >= 40.0, "{text}");
+}
+
 /// Not a test by itself: the next one runs it in a process that it kills.
 #[test]
 #[ignore = "builds Figure 11 and waits to be killed"]

@@ -2,6 +2,7 @@
 //! Everything is captured, and the captures alone decide whether each claim held: those of section 5, and those of
 //! section 4.3 about the advanced model. `mga-node lab` calls it.
 
+pub mod advanced;
 pub mod capturing;
 pub mod claims;
 mod delay_line;
@@ -47,6 +48,7 @@ use crate::{
     platform,
 };
 
+pub use advanced::{advanced, rounds};
 pub use figure10::figure10;
 pub use section5::section5;
 

@@ -164,6 +164,15 @@ impl<'a> Stage<'a> {
         self.start(name, role, &["--config", &file.display().to_string()])
     }
 
+    /// Writes a file that only its owner can read, and returns where it is.
+    pub fn write_secret(&self, name: &str, file: &str, text: &str) -> Result<String, Error> {
+        let machine = self.machine(name)?;
+        let file = machine.write_script(&format!("{}-{file}", machine.file_name()), text)?;
+        let file = file.display().to_string();
+        machine.run(&["chmod", "600", &file])?;
+        Ok(file)
+    }
+
     /// The node that runs on a machine.
     pub fn running(&self, name: &str) -> Result<&Running<'a>, Error> {
         let found = self.running.iter().find(|(there, _)| *there == name);
@@ -238,6 +247,15 @@ impl<'a> Stage<'a> {
             let accepted = matches!(view.mobility(), Some(Message::BindingAcknowledgement(message)) if message.status.is_accepted());
             (accepted && view.outer.source == agent).then_some(())
         })
+    }
+
+    /// Waits until a responder has been refused so many times.
+    pub fn refused(&mut self, name: &str, times: usize) -> Result<(), Error> {
+        self.wait_for_packets(&format!("the refusal of {name}"), name, times, |view| {
+            matches!(view.mobility(), Some(Message::BindingAcknowledgement(message)) if !message.status.is_accepted())
+        })?;
+        self.done(format!("{name} is refused"));
+        Ok(())
     }
 
     /// Has a responder register now.

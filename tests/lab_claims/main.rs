@@ -4,6 +4,7 @@
 
 #![cfg(lab)]
 
+mod advanced;
 mod doctoring;
 mod figure10;
 mod section5;

@@ -31,7 +31,7 @@ pub fn figure10(trace: &Trace) -> Vec<Finding> {
     let mut judge = Judge::new("figure10", trace);
     judge.claim(
         "registered",
-        "AR1 and AR2 register with HAA and with every midway agent, each of which answers for itself",
+        "AR1 and AR2 register with HAA and, told by it, with every midway agent, each of which answers for itself",
         all(RESPONDERS.iter().flat_map(|responder| {
             AGENTS.iter().map(|agent| registered(trace, *responder, *agent)).collect::<Vec<_>>()
         })),

@@ -52,24 +52,29 @@ fn midway_agents_come_and_go(stage: &mut Stage<'_>) -> Result<(), Error> {
     ping_from_everywhere(stage)
 }
 
+/// An agent of the advanced model. The home agent tells responders of the midway agents.
 fn start_agent(stage: &mut Stage<'_>, name: &'static str) -> Result<(), Error> {
-    let anycast = ANYCAST.to_string();
-    let served = ["--anycast", &anycast, "--authentication", "none"];
-    match name {
-        "HAA" => {
-            stage.start(name, "haa", &[served.as_slice(), &["--no-duplicate-address-detection"]].concat())?
-        }
-        _ => stage.start(name, "maa", &served)?,
-    }
+    let (role, node, anycast) = match name {
+        "HAA" => (
+            "haa",
+            "duplicate-address-detection = false\n",
+            format!("midway-agents = [\"{MAAC}\", \"{MAAE}\"]\n"),
+        ),
+        _ => ("maa", "", String::new()),
+    };
+    let text = format!(
+        "authentication = \"none\"\n{node}[[anycast]]\naddress = \"{ANYCAST}\"\nmodel = \"advanced\"\n{anycast}"
+    );
+    stage.start_configured(name, role, &text)?;
     stage.done(format!("{name} runs"));
     Ok(())
 }
 
-/// A responder registers with every agent.
+/// A responder knows the home agent, and registers with every agent.
 fn start_responder(stage: &mut Stage<'_>, name: &'static str) -> Result<(), Error> {
     let text = format!(
         "agent = \"{HAA}\"\nlifetime = 96\nauthentication = \"none\"\n\
-         [[anycast]]\naddress = \"{ANYCAST}\"\nmodel = \"advanced\"\nmidway-agents = [\"{MAAC}\", \"{MAAE}\"]\n"
+         [[anycast]]\naddress = \"{ANYCAST}\"\nmodel = \"advanced\"\n"
     );
     stage.start_configured(name, "ar", &text)?;
     for agent in [HAA, MAAC, MAAE] {
