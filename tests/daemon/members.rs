@@ -30,35 +30,33 @@ fn member(name: &str, key: &Path) -> String {
 }
 
 /// An agent with the members ar1 and ar2. Its clock is this machine's, which may be slow to come to it.
-fn start_agent(network: &Figure11) -> Node {
+fn start_agent(network: &Figure11, model: &str) -> Node {
     let text = [
         "role = 'haa'\nagent = '2001:db8:0:1::2'\nauthentication = 'rfc4285'\nclock-tolerance = 60\n\
          duplicate-address-detection = false\n"
             .to_owned(),
         member("ar1", &key_file(network, "ar1", 1)),
         member("ar2", &key_file(network, "ar2", 2)),
-        "[[anycast]]\naddress = '2001:db8:0:1::a'\n".to_owned(),
+        format!("[[anycast]]\naddress = '2001:db8:0:1::a'\nmodel = '{model}'\n"),
     ];
     let file = config_file(network, "agent.toml", &text.concat());
     network.start(At::Haa, &["--config", &file])
 }
 
-/// A responder in the name of ar1.
-fn start_responder(network: &Figure11, at: At, key: &Path) -> Node {
-    let key = key.to_str().expect("UTF-8");
-    let words = [
-        "--role ar --agent 2001:db8:0:1::2 --anycast 2001:db8:0:1::a --lifetime 96 --initial-sequence 200",
-        "--authentication rfc4285 --identifier ar1@example.net --spi 256 --key-file",
-        key,
-    ]
-    .join(" ");
+/// A responder that proves its messages with this key.
+fn start_responder(network: &Figure11, at: At, model: &str, name: &str, key: &Path) -> Node {
+    let key = key.display();
+    let words = format!(
+        "--role ar --agent 2001:db8:0:1::2 --anycast 2001:db8:0:1::a --model {model} --lifetime 96 \
+         --initial-sequence 200 --authentication rfc4285 --identifier {name}@example.net --spi 256 --key-file {key}"
+    );
     network.start(at, &words.split(' ').collect::<Vec<_>>())
 }
 
 #[test]
 fn nobody_but_a_member_joins_moves_or_removes_anything_at_the_agent() {
     let network = Figure11::new();
-    let agent = start_agent(&network);
+    let agent = start_agent(&network, "basic");
     play(&network, At::Haa, &agent, "members.py", "agent");
     let log = agent.log();
     for octet in ["01", "02", "03"] {
@@ -70,7 +68,7 @@ fn nobody_but_a_member_joins_moves_or_removes_anything_at_the_agent() {
 #[test]
 fn an_operator_adds_members_and_hears_what_is_wrong_with_one() {
     let network = Figure11::new();
-    let agent = start_agent(&network);
+    let agent = start_agent(&network, "basic");
     let key = key_file(&network, "ar3", 3);
     let key = key.to_str().expect("UTF-8");
     let add = ["member", "add", "ar3@example.net", "--spi", "256", "--key-file", key];
@@ -99,7 +97,7 @@ fn an_operator_adds_members_and_hears_what_is_wrong_with_one() {
 fn a_responder_proves_itself_and_believes_only_an_agent_that_does() {
     let network = Figure11::new();
     network.router.ip(&["-6", "route", "add", "blackhole", "2001:db8:0:1::2/128"]).expect("a route");
-    let responder = start_responder(&network, At::Ar1, &key_file(&network, "ar1", 1));
+    let responder = start_responder(&network, At::Ar1, "basic", "ar1", &key_file(&network, "ar1", 1));
     play(&network, At::Ar1, &responder, "members.py", "responder");
     assert!(
         responder.log().contains("the agent says that the authenticator is wrong"),
@@ -111,17 +109,37 @@ fn a_responder_proves_itself_and_believes_only_an_agent_that_does() {
 #[test]
 fn two_nodes_with_the_same_key_serve_and_one_with_another_does_not() {
     let network = Figure11::new();
-    let agent = start_agent(&network);
-    let stranger = start_responder(&network, At::Ar2, &key_file(&network, "wrong", 9));
+    let agent = start_agent(&network, "basic");
+    let stranger = start_responder(&network, At::Ar2, "basic", "ar1", &key_file(&network, "wrong", 9));
     let denied = || stranger.log().contains("the agent says that the authenticator is wrong");
     assert!(until(PATIENCE, denied), "{}", stranger.log());
     assert_eq!(agent.show("bindings"), Value::Array(Vec::new()));
     drop(stranger);
-    let responder = start_responder(&network, At::Ar1, &key_file(&network, "ar1", 1));
+    let responder = start_responder(&network, At::Ar1, "basic", "ar1", &key_file(&network, "ar1", 1));
     assert!(network.reaches(At::Ai1), "{}\n{}", agent.log(), responder.log());
     responder.stop();
     assert!(until(PATIENCE, || agent.show("bindings") == Value::Array(Vec::new())), "it left");
     agent.stop();
+}
+
+#[test]
+fn two_members_with_keys_are_in_one_group_until_one_is_switched_off() {
+    let network = Figure11::new();
+    let agent = start_agent(&network, "advanced");
+    let responders = [(At::Ar1, "ar1", 1), (At::Ar2, "ar2", 2)].map(|(at, name, octet)| {
+        start_responder(&network, at, "advanced", name, &key_file(&network, name, octet))
+    });
+    let bound = || agent.show("bindings").as_array().map_or(0, Vec::len);
+    let log = || format!("{}\n{}\n{}", agent.log(), responders[0].log(), responders[1].log());
+    assert!(until(PATIENCE, || bound() == 2), "{}", log());
+    assert!(network.reaches(At::Ai1), "{}", log());
+    assert!(agent.ask(&["member", "disable", "ar1@example.net"]).status.success());
+    assert_eq!(bound(), 1);
+    assert!(network.reaches(At::Ai1), "{}", log());
+    let members = agent.show("members");
+    let enabled = |at: usize| members.pointer(&format!("/keys/{at}/enabled")).cloned();
+    assert_eq!((enabled(0), enabled(1)), (Some(Value::Bool(false)), Some(Value::Bool(true))), "{members}");
+    assert!(!members.to_string().contains("01010101"), "{members}");
 }
 
 #[test]
