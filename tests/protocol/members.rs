@@ -14,8 +14,8 @@ use mga_node::protocol::haa::{GroupConfig, Haa, HaaConfig};
 use mga_node::protocol::random::SeededRandom;
 use mga_node::protocol::select::{Criterion, Group, Takes};
 use mga_node::wire::mobility::{
-    BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, NodeIdentifier, Offer, OfferFlags,
-    Timestamp, align,
+    BindingIdentifier, BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, NodeIdentifier,
+    Offer, OfferFlags, Timestamp, align,
 };
 
 use crate::advanced::membership::advanced;
@@ -57,6 +57,8 @@ struct Keyed {
     update: Update,
     credentials: Credentials,
     timestamp: Option<Timestamp>,
+    /// What it is proven for, when not for the address that the update names.
+    care_of: Option<Ipv6Addr>,
 }
 
 impl Keyed {
@@ -70,7 +72,8 @@ impl Keyed {
             options: align(12, &options),
         }));
         let home = self.update.home_address.unwrap_or(self.update.source);
-        self.credentials.prove(&mut header, &self.update.care_of(), &home);
+        let care_of = self.care_of.unwrap_or(self.update.care_of());
+        self.credentials.prove(&mut header, &care_of, &home);
         header
     }
 
@@ -92,7 +95,7 @@ impl Keyed {
 pub fn keyed_update(sequence: u16, lifetime: u16, milliseconds: u64) -> Vec<u8> {
     let timestamp = Some(clock().at(Instant::from_start(Duration::from_millis(milliseconds))));
     let update = Update { lifetime, ..Update::home(sequence) };
-    Keyed { update, credentials: first(), timestamp }.packet()
+    Keyed { update, credentials: first(), timestamp, care_of: None }.packet()
 }
 
 /// An agent with two members, and its clock.
@@ -115,7 +118,7 @@ impl Bench {
     /// The first member's update, stamped now.
     fn update(&self, sequence: u16) -> Keyed {
         let timestamp = Some(clock().at(self.now));
-        Keyed { update: Update::home(sequence), credentials: first(), timestamp }
+        Keyed { update: Update::home(sequence), credentials: first(), timestamp, care_of: None }
     }
 
     fn pass(&mut self, milliseconds: u64) {
@@ -405,6 +408,30 @@ fn nobody_joins_drains_or_leaves_a_group_in_a_members_name() {
     let (status, group) = grouped(&mut bench, &update);
     let takes: Vec<_> = group.iter().flat_map(|group| &group.members).map(|member| member.takes).collect();
     assert_eq!((status, takes), (Some(0), vec![Takes::Kept]), "the member itself may drain");
+}
+
+/// RFC 5648 5.3: a Binding Identifier may carry the care-of address; that one is proven and bounded too.
+#[test]
+fn a_care_of_address_in_a_binding_identifier_is_no_way_around_the_bounds() {
+    let prefix = "2001:db8:0:4::/64".parse().expect("a prefix");
+    let bounded = MemberConfig { care_of: vec![prefix], ..member(first()) };
+    let groups = [(ANYCAST, GroupConfig::default())].into();
+    let haa = guarded(agent::config(), vec![bounded]).with_groups(groups, Box::new(SeededRandom::new(9)));
+    let mut bench = Bench { haa, now: at(100.0) };
+    bench.haa.actions();
+    for (at, status) in [(STRANGER, 129), (AR1, 0)] {
+        bench.pass(1);
+        let mut update = offering(&bench, 200, Offer::default());
+        let identifier = BindingIdentifier { care_of: Some(at.into()), ..BindingIdentifier::of(1) };
+        update.update.options[0] = MobilityOption::BindingIdentifier(identifier);
+        // Proven for the address that it names, as it must be.
+        update.care_of = Some(at);
+        assert_eq!(grouped(&mut bench, &update).0, Some(status), "{at}");
+        update.care_of = Some(AI1);
+        update.timestamp = update.timestamp.map(|stamp| Timestamp(stamp.0 + 1));
+        assert_eq!(grouped(&mut bench, &update).0, Some(146), "proven for another address than it names");
+    }
+    assert_eq!(bench.bound(), [(ANYCAST, AR1, 200)]);
 }
 
 #[test]

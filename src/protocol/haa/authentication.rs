@@ -2,14 +2,13 @@
 //! looks at it, the answer to one that is refused, and what an operator's change of a member ends.
 //! Called by `haa` for every Binding Update and by the daemon.
 
-use super::membership::End;
-use crate::protocol::binding::members::Member;
-
 use super::Haa;
+use super::membership::End;
 use crate::protocol::acknowledgement::{self, Answered, Seal};
 use crate::protocol::auth::members::{
     MemberChange, MemberError, MemberId, MemberView, Members, Objection, Proof, Received,
 };
+use crate::protocol::binding::members::Member;
 use crate::protocol::clock::Instant;
 use crate::protocol::input::Refusal;
 use crate::protocol::report::Report;
@@ -34,14 +33,10 @@ impl Haa {
         header: &MobilityHeader,
         update: &BindingUpdate,
     ) -> Result<Option<Proof>, Refusal> {
-        let Some(members) = &mut self.members else { return Ok(None) };
         let options = header.message.options();
-        let alternate = options.iter().rev().find_map(|option| match option {
-            MobilityOption::AlternateCareOfAddress(address) => Some(*address),
-            _ => None,
-        });
+        let care_of = self.care_of_registered(packet, options);
+        let Some(members) = &mut self.members else { return Ok(None) };
         let home_address = packet.final_source();
-        let care_of = alternate.unwrap_or(packet.header.source);
         let received = Received { options, bytes: packet.payload(), home_address, care_of };
         let objection = match members.judge(now, &received) {
             Ok(proof) => return Ok(Some(proof)),

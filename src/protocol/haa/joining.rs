@@ -4,7 +4,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::Haa;
 use crate::protocol::binding::members::Responder;
+use crate::wire::chain::Packet;
 use crate::wire::mobility::{
     BindingIdentifier, Experimental, Extensions, MobilityOption, Offer, Status, option_kind,
 };
@@ -20,13 +22,20 @@ pub(super) struct Joining {
     pub(super) defect: Option<(Status, &'static str)>,
 }
 
-/// The care-of address that a Binding Identifier option carries, if there is one.
-pub(super) fn care_of_in(option: &MobilityOption) -> Option<Ipv6Addr> {
-    match option {
-        MobilityOption::BindingIdentifier(BindingIdentifier {
-            care_of: Some(IpAddr::V6(care_of)), ..
-        }) => Some(*care_of),
-        _ => None,
+impl Haa {
+    /// The care-of address that a Binding Update registers: the one that its last Alternate Care-of Address option names
+    /// (RFC 3775 6.2.5), or in the advanced model its Binding Identifier option (RFC 5648 5.3), else its source.
+    pub(super) fn care_of_registered(&self, packet: &Packet<'_>, options: &[MobilityOption]) -> Ipv6Addr {
+        let is_advanced = self.services.contains_key(&packet.final_source());
+        let named = options.iter().rev().find_map(|option| match option {
+            MobilityOption::AlternateCareOfAddress(address) => Some(*address),
+            MobilityOption::BindingIdentifier(BindingIdentifier {
+                care_of: Some(IpAddr::V6(care_of)),
+                ..
+            }) if is_advanced => Some(*care_of),
+            _ => None,
+        });
+        named.unwrap_or(packet.header.source)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::net::Ipv6Addr;
 
 use super::Haa;
-use super::joining::{Joining, care_of_in};
+use super::joining::Joining;
 use crate::protocol::acknowledgement::Answered;
 use crate::protocol::action::{Action, Rule, RuleKey, RuleKind};
 use crate::protocol::auth::members::{MemberId, Proof};
@@ -66,18 +66,11 @@ impl Haa {
         let silent = |reason, clause| Err(Refusal::silent("binding-update.dropped", reason, clause));
         let source = packet.header.source;
         let home_address = packet.final_source();
-        let is_advanced = self.services.contains_key(&home_address);
-        let mut care_of = source;
+        let care_of = self.care_of_registered(packet, header.message.options());
         let mut alternates = 0;
         for option in header.message.options() {
             match option {
-                MobilityOption::AlternateCareOfAddress(address) => {
-                    care_of = *address;
-                    alternates += 1;
-                }
-                option if is_advanced && care_of_in(option).is_some() => {
-                    care_of = care_of_in(option).unwrap_or(care_of);
-                }
+                MobilityOption::AlternateCareOfAddress(_) => alternates += 1,
                 MobilityOption::NonceIndices { .. }
                     if update.flags.contains(UpdateFlags::HOME_REGISTRATION) =>
                 {
@@ -119,7 +112,10 @@ impl Haa {
             sequence: update.sequence,
             flags: update.flags,
             lifetime: update.lifetime,
-            joining: is_advanced.then(|| Joining::of(header.message.options(), care_of)),
+            joining: self
+                .services
+                .contains_key(&home_address)
+                .then(|| Joining::of(header.message.options(), care_of)),
         })
     }
 
