@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The parts of the table: the first row of each, and its title.
-const PARTS: [(&str, &str); 20] = [
+const PARTS: [(&str, &str); 22] = [
     ("M001", "Mobility Header, every role"),
     ("H001", "Home agent: acceptance of Binding Updates"),
     ("H035", "Home agent: lifetimes"),
@@ -30,6 +30,8 @@ const PARTS: [(&str, &str); 20] = [
     ("N077", "Mobile node: requests and errors"),
     ("N085", "Mobile node: returning home, discovery, prefixes"),
     ("X001", "End to end and thesis"),
+    ("X201", "Beyond the catalogue: security considerations of section 15"),
+    ("C201", "Beyond the catalogue: what running nodes taught"),
 ];
 /// Tests of these files run on real kernels in network namespaces; all others in virtual time.
 const ON_THE_WIRE: [&str; 4] =

@@ -36,7 +36,7 @@ pub fn play(network: &Figure11, at: At, node: &Node, scenario: &str, case: &str)
     assert!(heard.trim().parse::<u32>().is_ok_and(|frames| frames > 0), "{scenario} {case} heard {heard:?}");
 }
 
-// covers: H002 H026 H043 H051 H101 H104 H109 H139 M001 M011 M029 C072 X002 X013
+// covers: H002 H026 H043 H051 H101 H104 H109 H139 M001 M011 M029 C072 X002 X013 H201
 #[test]
 fn an_agent_serves_a_scripted_responder() {
     let network = Figure11::new();
@@ -69,7 +69,7 @@ fn h075_h081_h082_what_a_responder_at_home_is_told_reaches_its_own_ethernet_addr
     agent.stop();
 }
 
-// covers: C002 C003 C016 C017 C066 C067 C072 C076 M001 M011 M029 X013 X014
+// covers: C002 C003 C016 C017 C066 C067 C072 C076 M001 M011 M029 X013 X014 C202
 #[test]
 fn an_initiator_serves_a_scripted_responder() {
     let network = Figure11::new();
@@ -78,7 +78,7 @@ fn an_initiator_serves_a_scripted_responder() {
     initiator.stop();
 }
 
-// covers: N011 N016 N045 N046 N051 N060 N065 N066 N068 N069 N070 N077
+// covers: N011 N016 N045 N046 N051 N060 N065 N066 N068 N069 N070 N077 N201
 #[test]
 fn a_responder_away_from_home_deals_with_a_scripted_agent_and_initiators() {
     let network = Figure11::new();
@@ -87,7 +87,7 @@ fn a_responder_away_from_home_deals_with_a_scripted_agent_and_initiators() {
     play(&network, At::Ar1, &responder, "responder.py", "away");
 }
 
-// covers: N003 N004 N008 N085 N086 N087 N088
+// covers: N003 N004 N008 N085 N086 N087 N088 N202
 #[test]
 fn a_responder_moves_to_another_address_and_home_and_away_again() {
     let network = Figure11::new();

@@ -180,6 +180,7 @@ fn n090_without_a_binding_the_address_is_probed_first() {
     }
 }
 
+// covers: N203
 #[test]
 fn n001_who_starts_at_home_registers_nothing_unless_another_has_the_address() {
     for conflict in [false, true] {

@@ -93,6 +93,7 @@ fn n101_an_endless_lifetime_is_never_asked_about_again() {
     assert!(pass(&mut ar, 1999.0).is_empty());
 }
 
+// covers: X206
 #[test]
 fn n102_an_advertisement_without_routing_header_or_from_elsewhere_is_discarded() {
     let (mut ar, identifier) = asking();
@@ -109,6 +110,7 @@ fn n102_an_advertisement_without_routing_header_or_from_elsewhere_is_discarded()
     assert_eq!(pass(&mut ar, 3.0).len(), 1, "the question is still open");
 }
 
+// covers: X206
 #[test]
 fn n103_an_unsolicited_advertisement_is_not_believed_but_asked_about() {
     let mut ar = registered(ArPolicy::default());

@@ -652,6 +652,7 @@ fn h092_u6_the_address_is_announced_once_to_all_nodes() {
     assert_eq!(sent(&bench.done).len(), 1, "a move is not announced, the address stays here");
 }
 
+// covers: X207
 #[test]
 fn h104_h106_a_tunnel_from_anyone_but_the_bound_responder_is_refused() {
     let mut bench = Bench::new();
@@ -780,6 +781,7 @@ fn q7_q8_what_kames_agent_takes_unseen_is_not_taken() {
     assert_eq!(bench.bound(), []);
 }
 
+// covers: X205
 #[test]
 fn q12_discovery_that_never_stops_is_answered_every_time_and_remembered_never() {
     let mut bench = Bench::new();

@@ -107,6 +107,7 @@ fn n065_n066_with_a_binding_directly_and_without_through_the_tunnel() {
     assert_eq!(forward(&mut responder(), Outbound, &inner), (Fate::Send, tunnel(AR1, AGENT, &inner)));
 }
 
+// covers: X207
 #[test]
 fn n068_n069_n073_a_tunnel_from_the_agent_alone_is_opened_and_its_peer_noticed() {
     let inner = ping(AI1, ANYCAST);
@@ -126,6 +127,7 @@ fn with_routing_header(care_of: Ipv6Addr, home_address: Ipv6Addr) -> Vec<u8> {
     ipv6::packet(Ipv6Header::new(43, 64, AI2, care_of), &payload)
 }
 
+// covers: X209
 #[test]
 fn n070_n072_a_routing_header_is_taken_out_for_the_bound_address_alone() {
     let mut expected = ping(AI2, ANYCAST);

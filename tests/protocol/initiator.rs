@@ -279,6 +279,33 @@ fn c021_c022_c023_c024_c030_an_incomplete_or_wrong_authorisation_is_silent() {
 }
 
 #[test]
+fn x202_an_update_of_which_anything_was_changed_does_nothing() {
+    let (mut ai, tokens) = authorised();
+    let before = ai.bindings(at(2.0));
+    for right in [tokens.update(16), Update { source: AR1, ..tokens.deletion(16) }] {
+        let message = right.packet()[64..].to_vec();
+        // Everything but the checksum, which anybody can make right.
+        for bit in (0..8 * message.len()).filter(|bit| !(32..48).contains(bit)) {
+            let mut changed = message.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            ai.handle_packet(at(2.0), &raw_mobility(AR1, AI1, Some(ANYCAST), &changed));
+            assert_eq!(ai.bindings(at(2.0)), before, "bit {bit} of {message:?}");
+        }
+        for bit in 0..128 {
+            let other = |address: Ipv6Addr| Ipv6Addr::from_bits(address.to_bits() ^ 1 << bit);
+            for (source, destination, home_address) in
+                [(other(AR1), AI1, ANYCAST), (AR1, other(AI1), ANYCAST), (AR1, AI1, other(ANYCAST))]
+            {
+                ai.handle_packet(at(2.0), &raw_mobility(source, destination, Some(home_address), &message));
+                assert_eq!(ai.bindings(at(2.0)), before, "bit {bit} of an address");
+            }
+        }
+    }
+    ai.actions();
+    assert_eq!(verdict(&mut ai, at(2.0), &tokens.update(16)), (0, 16, 10), "unchanged it does what it says");
+}
+
+#[test]
 fn c028_c029_an_alternate_care_of_address_is_what_must_have_been_tested() {
     let mut ai = initiator();
     let tokens = Tokens::of(&mut ai, at(1.0), ANYCAST, AR2);
@@ -385,6 +412,7 @@ fn c051_flags_k_and_l_are_ignored() {
     assert_eq!(answer.expect("an acknowledgement").acknowledgement().flags.bits(), 0);
 }
 
+// covers: X203
 #[test]
 fn c052_no_update_of_a_binding_that_is_gone_can_be_replayed() {
     // By deletion: the first update used an older nonce than the last.
@@ -406,6 +434,7 @@ fn c052_no_update_of_a_binding_that_is_gone_can_be_replayed() {
     assert!(ai.bindings(at(42.0)).is_empty());
 }
 
+// covers: C201
 #[test]
 fn c052_whoever_comes_back_at_once_gets_a_token_that_still_authorises() {
     let (mut ai, first) = authorised();
@@ -521,6 +550,7 @@ fn c064_persistent_unreachability_ends_a_binding_and_a_burst_does_not() {
     assert!(ai.bindings(at(5.0)).is_empty());
 }
 
+// covers: X208
 #[test]
 fn c066_c068_c069_c070_an_option_that_matches_no_binding_is_a_binding_error_1() {
     let (mut ai, _) = authorised();

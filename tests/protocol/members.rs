@@ -179,6 +179,7 @@ fn the_care_of_address_proven_is_the_one_registered() {
     assert!(first().prove_true(&identity_of(&answer), &answer.octets, &AR2, &ANYCAST));
 }
 
+// covers: X201
 #[test]
 fn without_key_identifier_or_proof_there_is_silence() {
     let mut bench = Bench::new();
@@ -241,6 +242,7 @@ fn a_member_cannot_speak_in_anothers_name() {
     assert_eq!(bench.refused(&removal.packet()), Some(129));
 }
 
+// covers: X201
 #[test]
 fn nothing_that_was_proven_can_be_changed_on_the_way() {
     let mut bench = Bench::new();

@@ -278,6 +278,7 @@ fn c071_the_home_address_option_counts_behind_routing_and_in_front_of_fragment_a
     }
 }
 
+// covers: X209
 #[test]
 fn c072_a_type_2_routing_header_ends_silently_where_there_is_no_home_address() {
     for (name, mut role, own) in roles().into_iter().filter(|(name, ..)| *name != "ar") {

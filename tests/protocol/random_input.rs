@@ -215,6 +215,7 @@ fn any_packet() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
+    // covers: X204
     #[test]
     fn m030_c054_no_input_breaks_a_role(
         packets in prop::collection::vec((any_packet(), 0_u64..3000), 1..60),

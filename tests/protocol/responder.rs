@@ -126,6 +126,7 @@ fn n024_the_first_number_is_random() {
     assert_ne!(first(1), first(2));
 }
 
+// covers: X210
 #[test]
 fn n025_an_acknowledgement_without_routing_header_or_from_elsewhere_is_ignored() {
     let mut ar = start(config());
@@ -142,6 +143,7 @@ fn n025_an_acknowledgement_without_routing_header_or_from_elsewhere_is_ignored()
     }
 }
 
+// covers: X210
 #[test]
 fn n026_an_acknowledgement_of_another_number_is_ignored() {
     let mut ar = start(config());
@@ -313,6 +315,7 @@ fn n095_n097_discovery_doubles_three_seconds_and_slows_down() {
     assert_eq!(times, [0.0, 3.0, 9.0, 21.0, 45.0, 93.0, 153.0, 213.0]);
 }
 
+// covers: X210
 #[test]
 fn n042_n049_tests_and_acknowledgements_for_other_addresses_are_ignored() {
     let mut ar = registered();
@@ -456,6 +459,7 @@ fn n047_test_inits_back_off_with_new_cookies_and_end_in_a_plain_initiator() {
     assert_eq!(view(&ar, at(70.0)), Some("plain"));
 }
 
+// covers: X210
 #[test]
 fn n048_n050_a_wrong_cookie_is_ignored() {
     let mut ar = with_lifetime(1000);
@@ -551,6 +555,7 @@ fn n058_expired_nonces_begin_return_routability_again_at_a_limited_rate() {
     assert!(sent(&ar.actions()).is_empty());
 }
 
+// covers: X210
 #[test]
 fn n059_x014_135_from_an_initiator_counts_only_with_the_authenticator() {
     let (mut ar, sequence) = optimised();
@@ -625,6 +630,7 @@ fn n061_a_parameter_problem_about_the_option_ends_the_optimisation() {
     }
 }
 
+// covers: X210
 #[test]
 fn n064_an_error_about_an_unknown_peer_creates_nothing() {
     let mut ar = registered();

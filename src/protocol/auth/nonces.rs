@@ -125,6 +125,7 @@ mod tests {
         assert!(!ring.is_valid(at(241), index));
     }
 
+    // covers: X204
     #[test]
     fn c011_issuing_tokens_makes_no_state_beyond_the_ring() {
         let mut random = SeededRandom::new(1);
@@ -142,6 +143,7 @@ mod tests {
         assert!(ring.nonces.len() <= 9, "one nonce every 30 s, each kept 240 s: {}", ring.nonces.len());
     }
 
+    // covers: C201
     #[test]
     fn a_spent_nonce_is_not_handed_out_again_and_spending_does_not_fill_the_ring() {
         let mut random = SeededRandom::new(1);
