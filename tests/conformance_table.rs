@@ -198,8 +198,8 @@ fn contradictions(rows: &[Row], tests: &[Test], reasons: &BTreeMap<String, Strin
         if !known.contains(id) {
             faults.push(format!("reasons.toml names {id}, which is no row"));
         }
-        if reason.trim().is_empty() {
-            faults.push(format!("the reason of {id} is empty"));
+        if !reason.contains("RFC ") {
+            faults.push(format!("the reason of {id} names no clause"));
         }
     }
     for row in rows {
@@ -389,12 +389,16 @@ fn contradictions_between_rows_tests_and_reasons_are_faults() {
     let reasons =
         |ids: &[(&str, &str)]| ids.iter().map(|(id, why)| ((*id).to_owned(), (*why).to_owned())).collect();
     let one = [test("h001_a", "src/a.rs")];
-    assert_eq!(contradictions(&rows, &one, &reasons(&[("H002", "why")])), [""; 0]);
+    assert_eq!(contradictions(&rows, &one, &reasons(&[("H002", "RFC 3775 9")])), [""; 0]);
     assert_eq!(contradictions(&rows, &one, &reasons(&[])), ["H002 has neither a test nor a reason"]);
     assert_eq!(
-        contradictions(&rows, &one, &reasons(&[("H001", "why"), ("H002", " "), ("H003", "why")])),
+        contradictions(
+            &rows,
+            &one,
+            &reasons(&[("H001", "RFC 3775 9"), ("H002", "why"), ("H003", "RFC 3775 9")])
+        ),
         [
-            "the reason of H002 is empty",
+            "the reason of H002 names no clause",
             "reasons.toml names H003, which is no row",
             "H001 has a test and a reason for having none",
         ]

@@ -126,10 +126,15 @@ impl Allowed {
         Some(names)
     }
 
+    /// The entries, each with how much it allowed so far.
+    pub fn counts(&self) -> impl Iterator<Item = (&Entry, u64)> {
+        let count = |at| self.matched.get(at).copied().unwrap_or(0);
+        self.entries.iter().enumerate().map(move |(at, entry)| (entry, count(at)))
+    }
+
     /// The entries that allowed nothing so far.
     pub fn unmatched(&self) -> impl Iterator<Item = &Entry> {
-        let count = |at| self.matched.get(at).copied().unwrap_or(0);
-        self.entries.iter().enumerate().filter(move |(at, _)| count(*at) == 0).map(|(_, entry)| entry)
+        self.counts().filter(|(_, count)| *count == 0).map(|(entry, _)| entry)
     }
 
     fn find(

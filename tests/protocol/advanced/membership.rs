@@ -306,6 +306,7 @@ fn what_a_responder_offers_is_heeded() {
     assert_eq!(bench.slots(), slots);
 }
 
+// covers: X008
 #[test]
 fn a_change_of_metric_changes_whom_new_sources_go_to() {
     let by_metric = GroupConfig { criterion: Criterion::Metric, ..GroupConfig::default() };

@@ -87,6 +87,7 @@ fn a_distance_that_trembles_moves_nobody_and_one_that_is_better_does() {
     assert_eq!(distance.weights(&[near(1, 50), near(2, 900)]), [0, 1]);
 }
 
+// covers: X008
 #[test]
 fn the_least_metric_takes_all_with_the_same_margin() {
     let mut selector = selector(Criterion::Metric);
