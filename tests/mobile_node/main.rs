@@ -3,6 +3,7 @@
 //! Run by `cargo test --test mobile_node`; needs nothing of the system.
 
 mod agents;
+mod chance;
 mod correspondent;
 mod home;
 mod member;

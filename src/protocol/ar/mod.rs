@@ -468,7 +468,8 @@ impl Ar {
         let home = self.home.values().filter_map(|stay| Some((stay.deadline()?, "home link")));
         let prefixes = self.prefixes.values().filter_map(|prefix| Some((prefix.deadline()?, "home prefix")));
         let midway = self.midway.values().filter_map(|r| Some((r.deadline()?, "midway registration")));
-        let services = self.services.values().filter_map(|service| Some((service.deadline()?, "service")));
+        let serving = self.services.values().filter(|_| self.shutdown_deadline.is_none());
+        let services = serving.filter_map(|service| Some((service.deadline()?, "service")));
         let linger = self.linger.iter().map(|left| (left.until, "packets in flight"));
         let basic = registrations.chain(peers).chain(shutdown).chain(home).chain(prefixes);
         basic.chain(midway).chain(services).chain(linger).min()

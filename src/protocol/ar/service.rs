@@ -356,6 +356,9 @@ impl Ar {
 
     /// Metrics that have settled, and drains that are over.
     pub(super) fn service_timeouts(&mut self, now: Instant) {
+        if self.shutdown_deadline.is_some() {
+            return;
+        }
         let settled: Vec<_> = self
             .services
             .iter_mut()

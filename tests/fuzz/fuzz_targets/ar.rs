@@ -3,18 +3,19 @@
 //! own anycast addresses and a shutdown ends in time. Run by `cargo fuzz run ar`.
 #![no_main]
 
-use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mga_node::protocol::action::{Action, Observation};
-use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ReverseTunnelEnd};
+use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ReverseTunnelEnd, ServiceConfig};
 use mga_node::protocol::auth::membership::MembershipConfig;
 use mga_node::protocol::clock::Instant;
+use mga_node::protocol::measure::{GaugeConfig, HealthConfig};
 use mga_node::protocol::random::SeededRandom;
-use mga_node::wire::mobility::Lifetime;
+use mga_node::wire::mobility::{Grant, Lifetime};
 use mga_node_fuzz::peer::{clock, credentials};
-use mga_node_fuzz::stage::{AGENT, ANYCAST, AR1, AR2, OTHER_ANYCAST, Role, World, play};
+use mga_node_fuzz::stage::{AGENT, AI2, ANYCAST, AR1, AR2, OTHER_ANYCAST, Role, World, play};
 
 struct Responder(Ar);
 
@@ -35,10 +36,19 @@ impl Role for Responder {
         self.0.poll_timeout().map(|(due, _)| due)
     }
     fn command(&mut self, now: Instant, octet: u8, only: Option<Ipv6Addr>) {
-        let command = match octet % 3 {
+        let (anycast, well) = (ANYCAST, octet & 0x80 != 0);
+        let command = match octet % 11 {
             0 => ArCommand::Register(only),
             1 => ArCommand::Deregister(only),
-            _ => ArCommand::FlushPeers(only),
+            2 => ArCommand::FlushPeers(only),
+            3 => ArCommand::Measured { anycast, value: f64::from(octet) },
+            4 => ArCommand::Checked { anycast, well },
+            5 => ArCommand::Established { anycast, count: well.then_some(u64::from(octet & 1)) },
+            6 => ArCommand::Drain { anycast: only, within: well.then_some(Duration::from_secs(3)) },
+            7 => ArCommand::Undrain(only),
+            8 => ArCommand::Metric { anycast: only, metric: well.then_some(u32::from(octet)) },
+            9 => ArCommand::Weight { anycast: only, weight: u16::from(octet) },
+            _ => ArCommand::Move(if well { AR1 } else { AR2 }),
         };
         self.0.handle_command(now, &command);
     }
@@ -46,7 +56,8 @@ impl Role for Responder {
         self.0.handle_command(now, &ArCommand::Shutdown);
     }
     fn check(&self, now: Instant, world: &World) {
-        assert_eq!(self.0.registrations(now).len(), 2);
+        // Two home agents, and for one address as many midway agents as a grant can name beside the one configured.
+        assert!((2..=3 + Grant::MOST_AGENTS).contains(&self.0.registrations(now).len()));
         for rule in world.rules() {
             let anycast = rule.key().anycast;
             assert!(anycast == ANYCAST || anycast == OTHER_ANYCAST, "{rule:?}");
@@ -76,7 +87,15 @@ fuzz_target!(|octets: &[u8]| {
     };
     let membership =
         (first & 16 != 0).then(|| MembershipConfig { credentials: credentials(), clock: clock() });
+    let service = ServiceConfig {
+        advanced: true,
+        midway_agents: vec![AI2],
+        metric: Some(GaugeConfig::default()),
+        health: (first & 64 != 0).then(HealthConfig::default),
+        ..ServiceConfig::default()
+    };
+    let services = [(ANYCAST, service)].into_iter().filter(|_| first & 32 != 0).collect();
     let random = Box::new(SeededRandom::new(7));
-    let ar = Ar::with_keys(config, BTreeMap::new(), membership, Instant::START, random);
+    let ar = Ar::with_keys(config, services, membership, Instant::START, random);
     play(Responder(ar), steps);
 });
