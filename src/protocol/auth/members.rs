@@ -131,6 +131,57 @@ struct Member {
     refused: u64,
 }
 
+/// Why an update that is proven is refused all the same.
+struct Refused {
+    status: Status,
+    /// What the acknowledgement says.
+    timestamp: Option<Timestamp>,
+    counter: &'static str,
+    reason: &'static str,
+    clause: &'static str,
+}
+
+impl Member {
+    /// Whether an update that is proven is fresh (RFC 4285 6), when the agent's clock shows `time`, and allowed.
+    fn examine(
+        &mut self,
+        update: &Received<'_>,
+        stamped: Option<Timestamp>,
+        time: Timestamp,
+        close_enough: Duration,
+    ) -> Result<(), Refused> {
+        let Some(stamped) = stamped else {
+            return Err(Refused {
+                status: Status::MESSAGE_ID_REQUIRED,
+                timestamp: None,
+                counter: "binding-update.refused.145",
+                reason: "there is no timestamp",
+                clause: "RFC 4285 6",
+            });
+        };
+        if stamped <= self.newest || stamped.distance(time) > close_enough {
+            return Err(Refused {
+                status: Status::ID_MISMATCH,
+                timestamp: Some(time.with_fraction_of(stamped)),
+                counter: "binding-update.refused.144",
+                reason: "the timestamp is not close enough, or not greater than those before",
+                clause: "RFC 4285 6",
+            });
+        }
+        self.newest = stamped;
+        match self.config.forbids(&update.home_address, &update.care_of) {
+            None => Ok(()),
+            Some(reason) => Err(Refused {
+                status: Status::ADMINISTRATIVELY_PROHIBITED,
+                timestamp: Some(stamped),
+                counter: "binding-update.refused.129",
+                reason,
+                clause: "docs/membership.md",
+            }),
+        }
+    }
+}
+
 /// All members of an agent.
 #[derive(Clone, Debug)]
 pub struct Members {
@@ -256,47 +307,15 @@ impl Members {
             });
         }
         let time = self.clock.at(now);
-        let judged = match claim.timestamp {
-            None => Err((
-                Status::MESSAGE_ID_REQUIRED,
-                proof,
-                "binding-update.refused.145",
-                "there is no timestamp",
-                "RFC 4285 6",
-            )),
-            Some(timestamp) if timestamp <= member.newest || timestamp.distance(time) > self.close_enough => {
-                let told = Proof { timestamp: Some(time.with_fraction_of(timestamp)), ..proof };
-                Err((
-                    Status::ID_MISMATCH,
-                    told,
-                    "binding-update.refused.144",
-                    "the timestamp is not close enough, or not greater than those before",
-                    "RFC 4285 6",
-                ))
-            }
-            Some(timestamp) => {
-                member.newest = timestamp;
-                match member.config.forbids(&home_address, &care_of) {
-                    None => Ok(proof),
-                    Some(reason) => Err((
-                        Status::ADMINISTRATIVELY_PROHIBITED,
-                        proof,
-                        "binding-update.refused.129",
-                        reason,
-                        "docs/membership.md",
-                    )),
-                }
-            }
-        };
-        match judged {
-            Ok(proof) => {
+        match member.examine(update, claim.timestamp, time, self.close_enough) {
+            Ok(()) => {
                 member.accepted += 1;
                 Ok(proof)
             }
-            Err((status, proof, counter, reason, clause)) => {
+            Err(Refused { status, timestamp, counter, reason, clause }) => {
                 member.refused += 1;
-                let answer = member.answers.take(now).then_some((status, proof));
-                Err(Objection { answer, counter, reason, clause })
+                let answer = (status, Proof { timestamp, ..proof });
+                Err(Objection { answer: member.answers.take(now).then_some(answer), counter, reason, clause })
             }
         }
     }
