@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::config::{Forwarding, Role};
 use crate::forwarding::affinity::FixedSource;
-use crate::forwarding::ebpf::{Device, FastPath, NextHop, Programs, Refusal, Station};
+use crate::forwarding::ebpf::{self, Device, FastPath, NextHop, Programs, Refusal, Station};
 use crate::forwarding::explain::{Explanation, explain};
 use crate::forwarding::groups::GroupView;
 use crate::forwarding::user::{Direction, Fate, Forwarder, IN_USE_INTERVAL, Installed};
@@ -21,6 +21,7 @@ use crate::protocol::action::{Observation, Rule, RuleKey};
 use crate::protocol::clock::Instant;
 use crate::protocol::select::Group;
 use crate::wire::PacketBuffer;
+use crate::wire::ipv6::next_header;
 
 /// How often the kernel's counters are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,11 +29,21 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// learns a path MTU.
 const WAYS_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Fixed sources that are read from the kernel for an operator.
+const MOST_SOURCES: usize = 100_000;
+
 /// What a rule had carried in the kernel when it was last looked at, and when the role was told that it is in use.
 #[derive(Clone, Copy, Default)]
 struct Noted {
     packets: u64,
     told: Option<Instant>,
+}
+
+/// A source of a group, and the number of the member it was fixed to.
+struct GroupSource {
+    anycast: Ipv6Addr,
+    source: Ipv6Addr,
+    held: Option<u32>,
 }
 
 /// Both executors of one node.
@@ -95,13 +106,14 @@ pub(super) fn fast_path(roles: &[Role], host: &mut Host) -> Option<Check> {
 }
 
 impl DataPath {
-    /// Loads the kernel's programs where they are wanted and possible.
+    /// Loads the kernel's programs where they are wanted and possible, with room for so many fixed sources.
     ///
     /// # Errors
     /// The kernel's refusal when nothing else will do; what the host says.
     pub(super) fn start(
         wanted: Forwarding,
         role: Role,
+        sources: usize,
         host: &mut Host,
     ) -> Result<Self, super::event_loop::Error> {
         let mut path = Self {
@@ -120,6 +132,7 @@ impl DataPath {
             link: device(host.interface()),
             tunnel: device(&host.tunnel()),
             identity: Some(host.identity()?),
+            sources: u32::try_from(sources).unwrap_or(u32::MAX),
         };
         match FastPath::start(&station) {
             Ok(fast) => {
@@ -184,38 +197,92 @@ impl DataPath {
     }
 
     /// See [`Forwarder::install_group`].
-    pub(super) fn install_group(&mut self, now: Instant, group: Group, seen: &mut Vec<Observation>) {
+    pub(super) fn install_group(
+        &mut self,
+        now: Instant,
+        group: Group,
+        host: &mut Host,
+        seen: &mut Vec<Observation>,
+    ) {
+        let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.install_group(&group));
         self.user.install_group(now, group, seen);
+        self.or_fall_back(result, host);
     }
 
     /// See [`Forwarder::remove_group`].
-    pub(super) fn remove_group(&mut self, anycast: &Ipv6Addr) {
+    pub(super) fn remove_group(&mut self, anycast: &Ipv6Addr, host: &mut Host) {
+        let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.remove_group(anycast));
         self.user.remove_group(anycast);
+        self.or_fall_back(result, host);
     }
 
-    /// See [`Forwarder::groups`].
+    /// The groups in force, ordered by anycast address, with what both executors have carried. Where the kernel fixes
+    /// sources, its sources are counted, as far as [`MOST_SOURCES`] reaches.
     pub(super) fn groups(&mut self, now: Instant) -> Vec<GroupView> {
-        self.user.groups(now)
+        let mut views = self.user.groups(now);
+        for view in &mut views {
+            let Some(held) = self.fixed_in_kernel(&view.anycast, MOST_SOURCES) else { continue };
+            let carried = self.fast.iter().flat_map(|fast| fast.member_carried(&view.anycast));
+            let carried: BTreeMap<_, _> = carried.map(|carried| (carried.member, carried)).collect();
+            view.sources = held.len();
+            for member in &mut view.members {
+                let number = member.member.number;
+                member.sources = held.iter().filter(|fixed| fixed.member == number).count();
+                if let Some(carried) = carried.get(&number) {
+                    member.carried.packets_to += carried.to.packets;
+                    member.carried.octets_to += carried.to.octets;
+                    member.carried.packets_from += carried.from.packets;
+                    member.carried.octets_from += carried.from.octets;
+                }
+            }
+        }
+        views
     }
 
     /// See [`Forwarder::fixed`].
     pub(super) fn fixed(&self, now: Instant, most: usize) -> BTreeMap<Ipv6Addr, Vec<FixedSource>> {
-        self.user.fixed(now, most)
+        let mut fixed = self.user.fixed(now, most);
+        for (anycast, sources) in &mut fixed {
+            if let Some(held) = self.fixed_in_kernel(anycast, MOST_SOURCES) {
+                *sources = held;
+                sources.truncate(most);
+            }
+        }
+        fixed
+    }
+
+    /// Who is fixed in the kernel, those used last first; `None` for a group that the kernel does not have.
+    fn fixed_in_kernel(&self, anycast: &Ipv6Addr, most: usize) -> Option<Vec<FixedSource>> {
+        let fast = self.fast.as_ref().filter(|fast| fast.has_group(anycast))?;
+        let interval = self.user.group(anycast)?.group().affinity?.interval;
+        let mut held = fast.sources(anycast, most);
+        held.sort_by_key(|fixed| fixed.age);
+        let current = held.into_iter().filter_map(|ebpf::FixedSource { source, member, age }| {
+            let remaining = interval.checked_sub(age).filter(|left| !left.is_zero())?.as_secs();
+            Some(FixedSource { source, member, remaining })
+        });
+        Some(current.collect())
     }
 
     /// See [`Forwarder::forget_sources`].
     pub(super) fn forget_sources(&mut self, only: Option<Ipv6Addr>) -> usize {
-        self.user.forget_sources(only)
+        let in_kernel = self.fast.as_mut().map_or(0, |fast| fast.forget_sources(only));
+        // What user space knows of them, it has from there.
+        self.user.forget_sources(only).max(in_kernel)
     }
 
     /// What would become of a packet between these addresses.
-    pub(super) fn explain(&self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr) -> Explanation {
+    pub(super) fn explain(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr) -> Explanation {
+        self.learn_of(now, destination, source);
         explain(&self.user, now, source, destination)
     }
 
     /// See [`Forwarder::send_to_group`].
     pub(super) fn send_to_group(&mut self, now: Instant, packet: &mut PacketBuffer) -> Fate {
-        self.user.send_to_group(now, packet)
+        let source = self.learn(now, Direction::Outbound, packet.as_slice());
+        let fate = self.user.send_to_group(now, packet);
+        self.teach(now, source);
+        fate
     }
 
     /// Decides and rewrites one packet that the kernel did not take.
@@ -226,7 +293,53 @@ impl DataPath {
         packet: &mut PacketBuffer,
         seen: &mut Vec<Observation>,
     ) -> Fate {
-        self.user.forward(now, direction, packet, seen)
+        let source = self.learn(now, direction, packet.as_slice());
+        let fate = self.user.forward(now, direction, packet, seen);
+        self.teach(now, source);
+        fate
+    }
+
+    /// Has user space know what the kernel knows of the source of a packet to or from a group, or, for an ICMPv6 error,
+    /// of the source that it is about: the kernel's fixed sources are the ones that count. What a packet may change is
+    /// returned.
+    fn learn(&mut self, now: Instant, direction: Direction, packet: &[u8]) -> Option<GroupSource> {
+        self.fast.as_ref()?;
+        let address = |at: usize| {
+            let octets: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
+            Some(Ipv6Addr::from(octets))
+        };
+        let is_error =
+            packet.get(6) == Some(&next_header::ICMPV6) && packet.get(40).is_some_and(|kind| *kind < 128);
+        let (anycast, source) = match direction {
+            // The destination of the quoted packet, behind both headers and the error's own.
+            Direction::Outbound if is_error => (address(24)?, address(40 + 8 + 24)?),
+            Direction::Outbound => (address(24)?, address(8)?),
+            Direction::Inbound => (address(40 + 8)?, address(40 + 24)?),
+        };
+        self.learn_of(now, anycast, source).filter(|_| !is_error)
+    }
+
+    fn learn_of(&mut self, now: Instant, anycast: Ipv6Addr, source: Ipv6Addr) -> Option<GroupSource> {
+        let fast = self.fast.as_ref().filter(|fast| fast.has_group(&anycast))?;
+        let group = self.user.group_mut(&anycast)?;
+        let held = fast.fixed(&anycast, &source);
+        let since = |age| Instant::from_start(now.since_start().saturating_sub(age));
+        group.set_fixed(&source, held.map(|fixed| (fixed.member, since(fixed.age))));
+        Some(GroupSource { anycast, source, held: held.map(|fixed| fixed.member) })
+    }
+
+    /// Has the kernel know what user space has made of it.
+    fn teach(&mut self, now: Instant, source: Option<GroupSource>) {
+        let Some(GroupSource { anycast, source, held }) = source else { return };
+        let Some(group) = self.user.group(&anycast) else { return };
+        let renewed = group.group().affinity.is_some_and(|affinity| affinity.renewed);
+        let member = group.fixed_member(now, &source);
+        if let (Some(member), Some(fast)) = (member, &mut self.fast)
+            && (renewed || held != Some(member))
+            && let Err(why) = fast.fix(&anycast, &ebpf::FixedSource { source, member, age: Duration::ZERO })
+        {
+            tracing::debug!(%why, "the kernel does not fix a source");
+        }
     }
 
     /// See [`Forwarder::too_big`].

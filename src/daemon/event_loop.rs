@@ -89,7 +89,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
     }
     let control = Control::listen(&settings.control).map_err(unusable)?;
     let polling = ask_applications(&settings).map_err(Error::Loop)?;
-    let data_path = DataPath::start(settings.forwarding, role, &mut host)?;
+    let data_path = DataPath::start(settings.forwarding, role, fixed_sources(&settings), &mut host)?;
     tracing::info!(
         role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
         control = %settings.control.display(), "node started"
@@ -121,6 +121,12 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
     closed?;
     tracing::info!("node ended; the system is as it was");
     Ok(())
+}
+
+/// How many sources an agent's groups hold fixed at most.
+fn fixed_sources(settings: &Settings) -> usize {
+    let RoleSettings::Haa(HaaSettings { groups, .. }) = &settings.role else { return 0 };
+    groups.values().filter_map(|group| group.affinity).map(|affinity| affinity.capacity).sum()
 }
 
 struct Daemon<'a> {
@@ -316,10 +322,10 @@ impl Daemon<'_> {
             }
             Action::InstallGroup(group) => {
                 let now = self.now();
-                self.data_path.install_group(now, group, &mut self.seen);
+                self.data_path.install_group(now, group, &mut self.host, &mut self.seen);
                 self.tell_role(now);
             }
-            Action::RemoveGroup(anycast) => self.data_path.remove_group(&anycast),
+            Action::RemoveGroup(anycast) => self.data_path.remove_group(&anycast, &mut self.host),
             Action::SendToGroup(packet) => {
                 let mut packet = PacketBuffer::new(&packet);
                 if self.data_path.send_to_group(self.now(), &mut packet) == Fate::Send {
@@ -571,7 +577,7 @@ impl Daemon<'_> {
             Request::ShowMembers => groups::members(&self.node, &mut self.data_path, now),
             Request::ShowAffinity { most } => groups::affinity(&self.node, &mut self.data_path, now, most),
             Request::Explain { source, destination } => {
-                Ok(groups::explain(&self.node, &self.data_path, now, source, destination))
+                Ok(groups::explain(&self.node, &mut self.data_path, now, source, destination))
             }
             Request::ShowRules => Ok(groups::rules(&mut self.data_path, now)),
             Request::ShowKernelRules => self.data_path.in_kernel(),

@@ -85,7 +85,7 @@ pub(super) fn rules(data_path: &mut DataPath, now: Instant) -> Value {
 /// What would become of a packet, and at an agent how its candidates stand.
 pub(super) fn explain(
     node: &Node,
-    data_path: &DataPath,
+    data_path: &mut DataPath,
     now: Instant,
     source: Ipv6Addr,
     destination: Ipv6Addr,

@@ -174,6 +174,22 @@ impl InstalledGroup {
         }
     }
 
+    /// Number of the member that a source is fixed to; asking changes nothing.
+    pub fn fixed_member(&self, now: Instant, source: &Ipv6Addr) -> Option<u32> {
+        self.affinity.as_ref()?.peek(now, source).map(|fixed| fixed.member)
+    }
+
+    /// Has a source be fixed as another executor has it: to the member with this number since `since`, or to nobody.
+    pub fn set_fixed(&mut self, source: &Ipv6Addr, fixed: Option<(u32, Instant)>) {
+        let Some(table) = &mut self.affinity else { return };
+        match fixed {
+            Some((member, since)) => table.fix(since, source, member),
+            None => {
+                table.forget(Some(*source));
+            }
+        }
+    }
+
     /// Forgets to whom `only` this source, or everybody, is fixed; returns how many were.
     pub fn forget(&mut self, only: Option<Ipv6Addr>) -> usize {
         self.affinity.as_mut().map_or(0, |table| table.forget(only))

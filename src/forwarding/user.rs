@@ -185,6 +185,11 @@ impl Forwarder {
         self.groups.get(anycast)
     }
 
+    /// The group in force for `anycast`, to be told what another executor has done.
+    pub fn group_mut(&mut self, anycast: &Ipv6Addr) -> Option<&mut InstalledGroup> {
+        self.groups.get_mut(anycast)
+    }
+
     /// The groups in force, ordered by anycast address.
     pub fn groups(&mut self, now: Instant) -> Vec<GroupView> {
         let mut views: Vec<_> = self.groups.values_mut().map(|group| group.view(now)).collect();

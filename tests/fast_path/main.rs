@@ -4,6 +4,7 @@
 
 #![cfg(mga_ebpf)]
 
+mod groups;
 mod packets;
 mod prediction;
 mod world;

@@ -135,6 +135,7 @@ impl World {
             link: device("eth0", LINK_MTU, OWN_ADDRESS),
             tunnel: device("mga0", TUNNEL_MTU, [2, 0, 0, 0, 1, 2]),
             identity: None,
+            sources: 1000,
         };
         let way = NextHop { device: self.device, neighbour: at(1, 1), mtu: LINK_MTU };
         let work = move || {

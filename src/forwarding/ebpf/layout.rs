@@ -3,6 +3,7 @@
 //! read back what the kernel holds, by `show rules --kernel`.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use super::{Carried, NextHop};
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
@@ -42,6 +43,8 @@ pub struct Entry {
     pub next_hop: Option<NextHop>,
     /// Place of the rule's counters and next hops.
     pub slot: u32,
+    /// The place of the group whose members are the other end, if it is one.
+    pub group: Option<u32>,
 }
 
 impl Entry {
@@ -73,6 +76,7 @@ impl Entry {
             octets[52..56].copy_from_slice(&mtu.to_ne_bytes());
         }
         octets[56..60].copy_from_slice(&self.slot.to_ne_bytes());
+        octets[60..64].copy_from_slice(&self.group.map_or(0, |place| place + 1).to_ne_bytes());
         octets
     }
 
@@ -84,7 +88,9 @@ impl Entry {
             neighbour: address(octets, 32),
             mtu: number(octets, 52),
         });
-        Self { near: address(octets, 0), far: address(octets, 16), next_hop, slot: number(octets, 56) }
+        let group = number(octets, 60).checked_sub(1);
+        let slot = number(octets, 56);
+        Self { near: address(octets, 0), far: address(octets, 16), next_hop, slot, group }
     }
 }
 
@@ -146,6 +152,70 @@ pub fn decode_peer(octets: &[u8]) -> Option<Observation> {
     Some(Observation::TunnelledPeer { anycast: address(octets, 0), peer: address(octets, 16) })
 }
 
+/// Who a source is fixed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedAt {
+    /// Number of the member.
+    pub member: u32,
+    /// Nanoseconds since boot.
+    pub since: u64,
+}
+
+/// `struct membership`.
+pub fn pair(anycast: &Ipv6Addr, care_of: &Ipv6Addr) -> [u8; 32] {
+    let mut octets = [0; 32];
+    octets[..16].copy_from_slice(&anycast.octets());
+    octets[16..].copy_from_slice(&care_of.octets());
+    octets
+}
+
+/// `struct member`.
+pub fn member(care_of: &Ipv6Addr, number: u32, slot: u32) -> [u8; 24] {
+    let mut octets = [0; 24];
+    octets[..16].copy_from_slice(&care_of.octets());
+    octets[16..20].copy_from_slice(&number.to_ne_bytes());
+    octets[20..].copy_from_slice(&slot.to_ne_bytes());
+    octets
+}
+
+/// `struct group`.
+pub fn group(interval: Duration, renewed: bool, number: u32, slots: u32) -> [u8; 24] {
+    let mut octets = [0; 24];
+    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+    octets[..8].copy_from_slice(&interval.to_ne_bytes());
+    octets[8..12].copy_from_slice(&u32::from(renewed).to_ne_bytes());
+    octets[12..16].copy_from_slice(&number.to_ne_bytes());
+    octets[16..20].copy_from_slice(&slots.to_ne_bytes());
+    octets
+}
+
+/// `struct source`.
+pub fn source(address: &Ipv6Addr, group: u32) -> [u8; 24] {
+    let mut octets = [0; 24];
+    octets[..16].copy_from_slice(&address.octets());
+    octets[16..].copy_from_slice(&u64::from(group).to_ne_bytes());
+    octets
+}
+
+/// The address of a source of the group with this number.
+pub fn source_of(octets: &[u8; 24], group: u32) -> Option<Ipv6Addr> {
+    (long(octets, 16) == u64::from(group)).then(|| address(octets, 0))
+}
+
+/// `struct fixed`.
+pub fn fixed(at: FixedAt, place: u32) -> [u8; 16] {
+    let mut octets = [0; 16];
+    octets[..8].copy_from_slice(&at.since.to_ne_bytes());
+    octets[8..12].copy_from_slice(&place.to_ne_bytes());
+    octets[12..].copy_from_slice(&at.member.to_ne_bytes());
+    octets
+}
+
+/// Reads a `struct fixed`.
+pub fn fixed_at(octets: &[u8; 16]) -> FixedAt {
+    FixedAt { member: number(octets, 12), since: long(octets, 0) }
+}
+
 fn address<const N: usize>(octets: &[u8; N], at: usize) -> Ipv6Addr {
     let mut value = [0; 16];
     value.copy_from_slice(&octets[at..at + 16]);
@@ -177,7 +247,7 @@ mod tests {
         }
         let next_hop = NextHop { device: 7, neighbour: here, mtu: 1500 };
         for next_hop in [None, Some(next_hop)] {
-            let entry = Entry { near: here, far: there, next_hop, slot: 65_535 };
+            let entry = Entry { near: here, far: there, next_hop, slot: 65_535, group: Some(0) };
             assert_eq!(Entry::decode(&entry.encode()), entry);
         }
     }

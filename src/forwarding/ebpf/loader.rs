@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::links::{FdLink, PinnedLink};
@@ -13,19 +14,25 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
+use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use super::layout::{self, Counter, Entry, Key, Settings};
+use super::group::{COUNTERS, Groups};
+use super::layout::{self, Counter, Entry, FixedAt, Key, Settings};
 use super::pins::{ATTACHMENT, Pins};
-use super::{Carried, NextHop, Programs, Refusal, Station};
-use crate::protocol::action::{Observation, Rule, RuleKey};
+use super::{Carried, FixedSource, MemberCarried, NextHop, Programs, Refusal, Station};
+use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
+use crate::protocol::select::Group;
 
 /// As `RULES` in `programs/rules.h`.
 const RULES: u32 = 65_536;
 /// An agent has two rules for each anycast address, and keeps next hops for each.
-const AGENT_RULES: u32 = 4096;
+pub(super) const AGENT_RULES: u32 = 4096;
 /// Octets of an Ethernet header.
 const ETHERNET_HEADER: u32 = 14;
+
+/// The rules by which the programs find a group, from either side.
+const GROUP_KINDS: [RuleKind; 2] = [RuleKind::TunnelToResponder, RuleKind::TunnelFromResponder];
 
 /// An object for the kernel, at an address as even as its reader wants it.
 macro_rules! object {
@@ -45,6 +52,7 @@ pub struct FastPath {
     counters: PerCpuArray<MapData, Counter>,
     settings: Array<MapData, Settings>,
     seen: Option<RingBuf<MapData>>,
+    groups: Option<Groups>,
     installed: BTreeMap<RuleKey, Entry>,
     slots: Vec<u32>,
     // Last, so that everything is in force until it goes.
@@ -65,7 +73,7 @@ pub(super) fn refusing<E: std::error::Error>(what: &str) -> impl Fn(E) -> Refusa
     }
 }
 
-fn map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, Refusal>
+pub(super) fn map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, Refusal>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {
@@ -96,9 +104,10 @@ impl FastPath {
             station.programs != Programs::Agent,
         );
         if station.programs == Programs::Agent {
-            for name in ["rules", "counters", "next_hops"] {
-                loader.map_max_entries(name, AGENT_RULES);
-            }
+            loader.map_max_entries("rules", AGENT_RULES);
+            loader.map_max_entries("counters", AGENT_RULES + COUNTERS);
+            loader.map_max_entries("next_hops", AGENT_RULES + COUNTERS);
+            loader.map_max_entries("sources", station.sources.max(1));
         }
         if let Some(pins) = &pins {
             for name in ["rules", "counters", "settings"] {
@@ -111,7 +120,12 @@ impl FastPath {
             Programs::Responder => Some(map(&mut ebpf, "seen")?),
             Programs::Agent | Programs::Initiator => None,
         };
+        let groups = match station.programs {
+            Programs::Agent => Some(Groups::open(&mut ebpf)?),
+            Programs::Responder | Programs::Initiator => None,
+        };
         let mut fast = Self {
+            groups,
             rules: map(&mut ebpf, "rules")?,
             counters: map(&mut ebpf, "counters")?,
             settings: map(&mut ebpf, "settings")?,
@@ -134,13 +148,13 @@ impl FastPath {
         let held: Vec<_> = self.rules.iter().filter_map(Result::ok).collect();
         for (octets, value) in held {
             let entry = Entry::decode(&value);
-            match layout::decode_key(&octets) {
-                Some(key) => self.installed.insert(key, entry),
-                None => {
-                    self.rules.remove(&octets).map_err(refusing("remove a rule"))?;
-                    continue;
+            // Members are known by numbers of the run that is over: they join anew.
+            match layout::decode_key(&octets).filter(|_| entry.group.is_none()) {
+                Some(key) => {
+                    self.installed.insert(key, entry);
                 }
-            };
+                None => self.rules.remove(&octets).map_err(refusing("remove a rule"))?,
+            }
         }
         let taken: BTreeSet<u32> = self.installed.values().map(|entry| entry.slot).collect();
         let all = if self.station.programs == Programs::Agent { AGENT_RULES } else { RULES };
@@ -173,7 +187,12 @@ impl FastPath {
             None => self.slots.pop().ok_or_else(|| Refusal("too many rules".to_owned()))?,
         };
         let next_hop = if leaves(&key) { way(far) } else { None };
-        let entry = Entry { near, far, next_hop, slot };
+        self.put(key, octets, Entry { near, far, next_hop, slot, group: None })
+    }
+
+    /// Puts one entry in force.
+    fn put(&mut self, key: RuleKey, octets: Key, entry: Entry) -> Result<(), Refusal> {
+        let slot = entry.slot;
         let new = self.installed.insert(key, entry).is_none();
         let result = if new { self.reset_counter(slot) } else { Ok(()) }.and_then(|()| {
             self.rules.insert(octets, entry.encode(), 0).map_err(refusing("install a rule"))?;
@@ -184,6 +203,93 @@ impl FastPath {
             self.remove(&key)?;
         }
         result
+    }
+
+    /// Puts a group in force in place of the one of the same anycast address; its sources stay fixed.
+    ///
+    /// # Errors
+    /// What the kernel refused; the group is not in force in the kernel then.
+    pub fn install_group(&mut self, group: &Group) -> Result<(), Refusal> {
+        let result = self.write_group(group);
+        if result.is_err() {
+            self.remove_group(&group.anycast)?;
+        }
+        result
+    }
+
+    fn write_group(&mut self, group: &Group) -> Result<(), Refusal> {
+        let Some(groups) = &mut self.groups else { return Ok(()) };
+        let place = groups.place(&group.anycast)?;
+        for slot in groups.write(group)? {
+            self.reset_counter(slot)?;
+        }
+        for kind in GROUP_KINDS {
+            let key = RuleKey::of(kind, group.anycast);
+            let Some(octets) = layout::encode_key(&key) else { continue };
+            let slot = match self.installed.get(&key) {
+                Some(entry) => entry.slot,
+                None => self.slots.pop().ok_or_else(|| Refusal("too many rules".to_owned()))?,
+            };
+            let (near, far) = (group.agent, Ipv6Addr::UNSPECIFIED);
+            self.put(key, octets, Entry { near, far, next_hop: None, slot, group: Some(place) })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the group of an anycast address out of force, with all its sources.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn remove_group(&mut self, anycast: &Ipv6Addr) -> Result<(), Refusal> {
+        for kind in GROUP_KINDS {
+            self.remove(&RuleKey::of(kind, *anycast))?;
+        }
+        self.groups.as_mut().map_or(Ok(()), |groups| groups.remove(anycast))
+    }
+
+    /// Whether the kernel has a group for the address.
+    pub fn has_group(&self, anycast: &Ipv6Addr) -> bool {
+        self.groups.as_ref().is_some_and(|groups| groups.has(anycast))
+    }
+
+    /// Whom a source is fixed to in the kernel; it may be for longer than the interval.
+    pub fn fixed(&self, anycast: &Ipv6Addr, source: &Ipv6Addr) -> Option<FixedSource> {
+        let at = self.groups.as_ref()?.fixed(anycast, source)?;
+        Some(FixedSource { source: *source, member: at.member, age: age(at) })
+    }
+
+    /// Fixes a source in the kernel.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn fix(&mut self, anycast: &Ipv6Addr, fixed: &FixedSource) -> Result<(), Refusal> {
+        let Some(groups) = &mut self.groups else { return Ok(()) };
+        let age = u64::try_from(fixed.age.as_nanos()).unwrap_or(u64::MAX);
+        let at = FixedAt { member: fixed.member, since: since_boot().saturating_sub(age) };
+        groups.fix(anycast, &fixed.source, at)
+    }
+
+    /// The fixed sources of a group, in no order, at most `most`.
+    pub fn sources(&self, anycast: &Ipv6Addr, most: usize) -> Vec<FixedSource> {
+        let all = self.groups.iter().flat_map(|groups| groups.sources(anycast, most));
+        all.map(|(source, at)| FixedSource { source, member: at.member, age: age(at) }).collect()
+    }
+
+    /// Forgets to whom `only` this source, or every source, is fixed; returns how many were.
+    pub fn forget_sources(&mut self, only: Option<Ipv6Addr>) -> usize {
+        self.groups.as_mut().map_or(0, |groups| groups.forget_sources(only))
+    }
+
+    /// What each member of a group was sent and sent.
+    pub fn member_carried(&self, anycast: &Ipv6Addr) -> Vec<MemberCarried> {
+        let counters = self.groups.iter().flat_map(|groups| groups.counters(anycast));
+        counters
+            .map(|(member, to, from)| MemberCarried {
+                member,
+                to: self.carried_by(to),
+                from: self.carried_by(from),
+            })
+            .collect()
     }
 
     /// Takes the rule with this key out of force in the kernel.
@@ -221,9 +327,10 @@ impl FastPath {
         Ok(())
     }
 
-    /// What every rule has carried in the kernel.
+    /// What every rule has carried in the kernel; what groups have is told by member.
     pub fn carried(&self) -> Vec<(RuleKey, Carried)> {
-        self.installed.iter().map(|(key, entry)| (*key, self.carried_by(entry.slot))).collect()
+        let rules = self.installed.iter().filter(|(_, entry)| entry.group.is_none());
+        rules.map(|(key, entry)| (*key, self.carried_by(entry.slot))).collect()
     }
 
     fn carried_by(&self, slot: u32) -> Carried {
@@ -297,10 +404,20 @@ impl FastPath {
     }
 }
 
+/// Nanoseconds since boot, as the programs count them.
+fn since_boot() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn age(at: FixedAt) -> Duration {
+    Duration::from_nanos(since_boot().saturating_sub(at.since))
+}
+
 /// True for the rules whose packets a responder or an initiator sends into the network.
 fn leaves(key: &RuleKey) -> bool {
-    use crate::protocol::action::RuleKind::{HomeAddressOut, ReverseTunnelOut, RoutingHeaderOut};
-    matches!(key.kind, ReverseTunnelOut | HomeAddressOut | RoutingHeaderOut)
+    let kinds = [RuleKind::ReverseTunnelOut, RuleKind::HomeAddressOut, RuleKind::RoutingHeaderOut];
+    kinds.contains(&key.kind)
 }
 
 /// Where an agent's programs and rules outlive it. Without a bpffs they do not, and all else is as with one.

@@ -3,6 +3,8 @@
 //! both builds share, with the feature `ebpf` on Linux and without it. Called by `daemon`.
 
 #[cfg(mga_ebpf)]
+mod group;
+#[cfg(mga_ebpf)]
 mod layout;
 #[cfg(mga_ebpf)]
 mod loader;
@@ -14,6 +16,7 @@ mod stub;
 mod trial;
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 #[cfg(mga_ebpf)]
 pub use loader::FastPath;
@@ -58,6 +61,8 @@ pub struct Station {
     /// Names the node among all of this machine; by it a restarted one finds what a killed one left in the kernel, so
     /// that what is left for it to do keeps being done. Without it nothing is left.
     pub identity: Option<String>,
+    /// Sources that groups hold fixed at most, all groups together.
+    pub sources: u32,
 }
 
 /// The way to an address, as this host's routing has it.
@@ -69,6 +74,25 @@ pub struct NextHop {
     pub neighbour: Ipv6Addr,
     /// The longest packet in octets that the path is known to take.
     pub mtu: u32,
+}
+
+/// Who a source of a group is fixed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedSource {
+    pub source: Ipv6Addr,
+    /// Number of the member.
+    pub member: u32,
+    /// For how long, since its interval last began.
+    pub age: Duration,
+}
+
+/// What the members of a group were sent and sent, in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberCarried {
+    /// Number of the member.
+    pub member: u32,
+    pub to: Carried,
+    pub from: Carried,
 }
 
 /// What rules have carried in the kernel.

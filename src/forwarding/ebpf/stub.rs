@@ -7,8 +7,9 @@ use std::os::fd::BorrowedFd;
 
 use serde_json::Value;
 
-use super::{Carried, NextHop, Refusal, Station};
+use super::{Carried, FixedSource, MemberCarried, NextHop, Refusal, Station};
 use crate::protocol::action::{Observation, Rule, RuleKey};
+use crate::protocol::select::Group;
 
 /// Never made.
 pub struct FastPath(Infallible);
@@ -53,6 +54,55 @@ impl FastPath {
     /// # Errors
     /// See `loader`.
     pub fn forget_next_hops(&mut self, _: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    ///
+    /// # Errors
+    /// See `loader`.
+    pub fn install_group(&mut self, _: &Group) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    ///
+    /// # Errors
+    /// See `loader`.
+    pub fn remove_group(&mut self, _: &Ipv6Addr) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn has_group(&self, _: &Ipv6Addr) -> bool {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn fixed(&self, _: &Ipv6Addr, _: &Ipv6Addr) -> Option<FixedSource> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    ///
+    /// # Errors
+    /// See `loader`.
+    pub fn fix(&mut self, _: &Ipv6Addr, _: &FixedSource) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn sources(&self, _: &Ipv6Addr, _: usize) -> Vec<FixedSource> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn forget_sources(&mut self, _: Option<Ipv6Addr>) -> usize {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn member_carried(&self, _: &Ipv6Addr) -> Vec<MemberCarried> {
         match self.0 {}
     }
 

@@ -34,12 +34,12 @@ static __always_inline int can_leave(struct xdp_md *xdp, const struct next_hop *
 static __always_inline int wrap_frame(struct xdp_md *xdp, struct ipv6 *ip, struct settings *here)
 {
 	void *end = (void *)(long)xdp->data_end;
-	struct rule *rule = to_responder(ip, end);
-	if (!rule)
+	struct tunnel tunnel;
+	if (!to_responder(ip, end, &tunnel))
 		return XDP_PASS;
-	__u32 length = end - (void *)ip, slot = rule->slot;
+	__u32 length = end - (void *)ip;
 	struct next_hop *hop =
-		known(xdp, bpf_map_lookup_elem(&next_hops, &slot), here, rule->near, rule->far);
+		known(xdp, bpf_map_lookup_elem(&next_hops, &tunnel.slot), here, tunnel.near, tunnel.far);
 	if (!hop || length > here->tunnel_mtu || length + IPV6_HEADER > hop->mtu || !can_leave(xdp, hop))
 		return XDP_PASS;
 
@@ -56,8 +56,8 @@ static __always_inline int wrap_frame(struct xdp_md *xdp, struct ipv6 *ip, struc
 	if (data + ETH_HLEN + IPV6_HEADER > (void *)(long)xdp->data_end)
 		return XDP_DROP;
 	write_frame(data, hop);
-	write_outer(data + ETH_HLEN, length, rule->near, rule->far);
-	count(slot, 1, length);
+	write_outer(data + ETH_HLEN, length, tunnel.near, tunnel.far);
+	count(tunnel.slot, 1, length);
 	return XDP_TX;
 }
 
@@ -67,8 +67,8 @@ static __always_inline int unwrap_frame(struct xdp_md *xdp, struct ipv6 *outer, 
 	struct ipv6 *ip = outer + 1;
 	if ((void *)(ip + 1) > end)
 		return XDP_PASS;
-	struct rule *rule = from_responder(outer, ip, end);
-	if (!rule)
+	struct tunnel tunnel;
+	if (!from_responder(outer, ip, end, &tunnel))
 		return XDP_PASS;
 	__u32 length = end - (void *)outer;
 	struct address source = ip->source, destination = ip->destination;
@@ -84,7 +84,7 @@ static __always_inline int unwrap_frame(struct xdp_md *xdp, struct ipv6 *outer, 
 		return XDP_PASS;
 
 	ip->hop_limit--;
-	count(rule->slot, 1, length);
+	count(tunnel.slot, 1, length - tunnel.uncounted);
 	if (bpf_xdp_adjust_head(xdp, IPV6_HEADER))
 		return XDP_DROP;
 	void *data = (void *)(long)xdp->data;
@@ -126,22 +126,22 @@ static __always_inline struct next_hop *found(struct __sk_buff *skb, struct next
 
 static __always_inline int wrap(struct __sk_buff *skb, struct ipv6 *ip, struct settings *here)
 {
-	struct rule *rule = to_responder(ip, (void *)(long)skb->data_end);
-	if (!rule)
+	struct tunnel tunnel;
+	if (!to_responder(ip, (void *)(long)skb->data_end, &tunnel))
 		return LEAVE;
-	__u32 slot = rule->slot, length = skb->len - link_header;
+	__u32 length = skb->len - link_header;
 	__u32 longest_inner = longest(skb, ip, length, ip->next_header, (void *)(ip + 1));
 	struct next_hop *hop =
-		found(skb, bpf_map_lookup_elem(&next_hops, &slot), here, rule->near, rule->far);
+		found(skb, bpf_map_lookup_elem(&next_hops, &tunnel.slot), here, tunnel.near, tunnel.far);
 	if (!hop || length > 0xffff || longest_inner > here->tunnel_mtu || longest_inner + IPV6_HEADER > hop->mtu ||
 	    open_outer(skb))
 		return LEAVE;
 	struct ipv6 *outer = rewritten(skb, link_header, IPV6_HEADER);
 	if (!outer)
 		return TC_ACT_SHOT;
-	write_outer(outer, length, rule->near, rule->far);
+	write_outer(outer, length, tunnel.near, tunnel.far);
 	(outer + 1)->hop_limit--;
-	count(slot, packets_in(skb), length);
+	count(tunnel.slot, packets_in(skb), length);
 	return leave_by(skb, link_header, hop->device, hop->gateway);
 }
 
@@ -152,8 +152,8 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct settings *here)
 		return LEAVE;
 	void *end = (void *)(long)skb->data_end;
 	struct ipv6 *ip = outer + 1;
-	struct rule *rule = from_responder(outer, ip, end);
-	if (!rule)
+	struct tunnel tunnel;
+	if (!from_responder(outer, ip, end, &tunnel))
 		return LEAVE;
 	__u32 length = skb->len - link_header, packets = packets_in(skb);
 	__u32 longest_inner = longest(skb, ip, length - IPV6_HEADER, ip->next_header, (void *)(ip + 1));
@@ -173,7 +173,7 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct settings *here)
 	if (!ip)
 		return TC_ACT_SHOT;
 	ip->hop_limit--;
-	count(rule->slot, packets, length);
+	count(tunnel.slot, packets, length - tunnel.uncounted);
 	return leave_by(skb, link_header, hop->device, hop->gateway);
 }
 

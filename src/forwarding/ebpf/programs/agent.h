@@ -2,10 +2,18 @@
  * out of one (10.4.5). Included by agent.bpf.c. */
 #pragma once
 
+#include "group.h"
 #include "next_hop.h"
 
-/* The rule for a packet to the anycast address that the fast path may wrap, or nothing. */
-static __always_inline struct rule *to_responder(const struct ipv6 *ip, const void *end)
+/* A tunnel that a packet goes into or has come out of. */
+struct tunnel {
+	struct address near, far;
+	__u32 slot;
+	__u32 uncounted; /* octets in front of those that are counted */
+};
+
+/* Finds the tunnel for a packet to the anycast address that the fast path may wrap; 0 when there is none. */
+static __always_inline int to_responder(const struct ipv6 *ip, const void *end, struct tunnel *tunnel)
 {
 	if (ip->hop_limit <= 1 || !is_global(ip->source) ||
 	    !is_data(ip->next_header, (const void *)(ip + 1), end))
@@ -13,11 +21,25 @@ static __always_inline struct rule *to_responder(const struct ipv6 *ip, const vo
 	struct address nobody = {};
 	struct rule *rule = find(TUNNEL_TO_RESPONDER, ip->destination, nobody);
 	/* What the agent itself says travels with a routing header. */
-	return rule && !SAME(rule->near, ip->source) ? rule : 0;
+	if (!rule || SAME(rule->near, ip->source))
+		return 0;
+	*tunnel = (struct tunnel){ rule->near, rule->far, rule->slot };
+	if (!rule->group)
+		return 1;
+	__u32 place = rule->group - 1;
+	struct group *group = bpf_map_lookup_elem(&groups, &place);
+	struct member *member = group ? choose(group, ip->source) : 0;
+	if (!member)
+		return 0;
+	tunnel->far = member->care_of;
+	tunnel->slot = member->slot;
+	return 1;
 }
 
-/* The rule for a tunnel packet from the responder that is bound, or nothing. */
-static __always_inline struct rule *from_responder(const struct ipv6 *outer, const struct ipv6 *ip, const void *end)
+/* Finds the tunnel that a packet may come out of: from the responder that is bound, or from any member of a group; 0 when
+ * there is none. */
+static __always_inline int from_responder(const struct ipv6 *outer, const struct ipv6 *ip, const void *end,
+					  struct tunnel *tunnel)
 {
 	if (!is_version_6(ip) || ip->hop_limit <= 1 || !is_global(ip->destination) ||
 	    outer->payload != bpf_htons(IPV6_HEADER + bpf_ntohs(ip->payload)) ||
@@ -25,7 +47,18 @@ static __always_inline struct rule *from_responder(const struct ipv6 *outer, con
 		return 0;
 	struct address nobody = {};
 	struct rule *rule = find(TUNNEL_FROM_RESPONDER, ip->source, nobody);
-	if (!rule || !SAME(rule->near, outer->destination) || !SAME(rule->far, outer->source))
+	/* What answers the agent's probes is the role's. */
+	if (!rule || !SAME(rule->near, outer->destination) || SAME(rule->near, ip->destination))
 		return 0;
-	return rule;
+	*tunnel = (struct tunnel){ rule->near, rule->far, rule->slot };
+	if (!rule->group)
+		return SAME(rule->far, outer->source);
+	__u32 place = rule->group - 1;
+	struct group *group = bpf_map_lookup_elem(&groups, &place);
+	struct member *member = group ? sender(group, ip->source, outer->source, ip->destination) : 0;
+	if (!member)
+		return 0;
+	tunnel->slot = member->slot + 1;
+	tunnel->uncounted = IPV6_HEADER;
+	return 1;
 }

@@ -42,7 +42,7 @@ struct rule {
 	__u32 device;        /* ... and its device, 0 when there is none */
 	__u32 mtu;           /* octets that fit there */
 	__u32 slot;          /* in counters and next_hops */
-	__u32 zero;
+	__u32 group;         /* 0, or 1 + the place in groups of which far is any member */
 };
 
 struct counter {
