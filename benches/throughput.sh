@@ -4,6 +4,7 @@
 # optimised. Prints medians in Gbit/s, both directions, and the processor time of the busiest node per gigabit, which
 # unlike the rate hardly depends on what else the machine does. Needs root, iproute2, iperf3 and a release build:
 #   cargo build --release && benches/throughput.sh [RUNS [SECONDS]]
+# FORWARDING=user or FORWARDING=ebpf says who forwards.
 # ONLY=kernels, ONLY=tunnel or ONLY=route in the environment measures one line of the table.
 set -eu
 runs=${1:-3}
@@ -51,7 +52,8 @@ node() {
     place=$1
     shift
     : >"$scratch/$place.log"
-    ip netns exec $tag-$place "$program" "$@" --interface eth0 --control "$scratch/$place.sock" \
+    ip netns exec $tag-$place "$program" "$@" --forwarding "${FORWARDING:-auto}" --interface eth0 \
+        --control "$scratch/$place.sock" \
         2>"$scratch/$place.log" &
     processes="$processes $!"
     nodes="$nodes $!"

@@ -96,6 +96,7 @@ pub(super) fn fast_path(roles: &[Role], host: &mut Host) -> Option<Check> {
             link: device(host.interface()),
             tunnel: device(&host.tunnel()),
             identity: None,
+            sources: 0,
         };
         match FastPath::start(&station) {
             Ok(fast) => taken.push(format!("{role} by {}", fast.by())),

@@ -1,6 +1,7 @@
 //! Puts a single frame before a program that is loaded, without a network: the kernel's BPF_PROG_TEST_RUN. So that what
 //! the programs do can be held against what `user` does, packet by packet. Called by tests/fast_path and by benches.
 
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 
 use super::Refusal;
@@ -44,7 +45,30 @@ const XDP_CONTEXT: usize = 24;
 const SKB_DEVICE: usize = 40;
 const SKB_CONTEXT: usize = 48;
 
+impl Hook {
+    fn program(self) -> &'static str {
+        match self {
+            Hook::AgentXdp => "agent_xdp",
+            Hook::AgentTc => "agent_tc",
+            Hook::ResponderIn => "responder_in",
+            Hook::ResponderOut => "responder_out",
+            Hook::InitiatorIn => "initiator_in",
+            Hook::InitiatorOut => "initiator_out",
+        }
+    }
+}
+
 impl FastPath {
+    /// Has a program that makes frames go on with the XDP program at `hook`, the first of `next`.
+    ///
+    /// # Errors
+    /// What the kernel refused, or the role has no such hook.
+    pub fn go_on_with(&mut self, hook: Hook, next: &mut ProgramArray<MapData>) -> Result<(), Refusal> {
+        let program: &mut Xdp = program(&mut self.ebpf, hook.program())?;
+        let fd = program.fd().map_err(refusing("find a program"))?;
+        next.set(0, fd, 0).map_err(refusing("go on with a program"))
+    }
+
     /// Runs the program at `hook` on an Ethernet frame that came in by the interface `device`; returns what it decided
     /// and what the frame is then. A trial counts like any other packet. Must be called in the network namespace of
     /// the interface.
@@ -62,14 +86,7 @@ impl FastPath {
             ctx_in: Some(context),
             ..TestRunOptions::default()
         };
-        let name = match hook {
-            Hook::AgentXdp => "agent_xdp",
-            Hook::AgentTc => "agent_tc",
-            Hook::ResponderIn => "responder_in",
-            Hook::ResponderOut => "responder_out",
-            Hook::InitiatorIn => "initiator_in",
-            Hook::InitiatorOut => "initiator_out",
-        };
+        let name = hook.program();
         let (outcome, left, taken) = if hook == Hook::AgentXdp {
             let mut context = [0; XDP_CONTEXT];
             put(&mut context, XDP_LENGTH, u32::try_from(frame.len()).unwrap_or(u32::MAX));
