@@ -3,6 +3,7 @@
 //! Run by `cargo test --test daemon` as root; needs iproute2, nftables, iputils and python3.
 #![cfg(lab)]
 
+mod advanced;
 mod application;
 mod control;
 mod evidence;
