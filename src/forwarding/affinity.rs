@@ -18,6 +18,9 @@ use crate::protocol::select::Affinity;
 const NONE: u32 = u32::MAX;
 /// Moments are kept in this fraction of a second: 32 bits of it are eight years.
 const TICKS_PER_SECOND: u128 = 16;
+/// In ticks, the least time after which a use counts as a later one for the order of idleness. To move an entry in that
+/// order touches two others, which at a million sources are never in a cache.
+const GRAIN: u32 = 2 * TICKS_PER_SECOND as u32;
 /// Of the capacity, how much sources may hold that were seen more than once: four fifths.
 const PROTECTED: (usize, usize) = (4, 5);
 
@@ -34,14 +37,25 @@ enum Segment {
 #[derive(Clone, Debug)]
 struct Entry {
     source: Ipv6Addr,
-    /// Number of the member.
-    member: u32,
+    /// Number of the member, and in the lowest bit the segment: 36 octets are not 40.
+    tagged: u32,
     /// When the interval began, in ticks.
     since: u32,
+    /// When it took its place in the order of use, in ticks.
+    placed: u32,
     /// Neighbours in the order of use.
     newer: u32,
     older: u32,
-    segment: Segment,
+}
+
+impl Entry {
+    fn member(&self) -> u32 {
+        self.tagged >> 1
+    }
+
+    fn segment(&self) -> Segment {
+        if self.tagged & 1 == 0 { Segment::Probation } else { Segment::Protected }
+    }
 }
 
 /// One segment in the order of use.
@@ -151,12 +165,16 @@ impl AffinityTable {
     pub fn sent(&mut self, now: Instant, source: &Ipv6Addr) -> Option<u32> {
         let at = self.find(source)?;
         let member = self.used(now, at)?;
+        let entry = self.entry(at);
+        if entry.segment() == Segment::Protected && !Self::is_later(now, entry) {
+            return Some(member);
+        }
         self.unlink(at);
-        self.link(at, Segment::Protected);
+        self.link(now, at, Segment::Protected);
         if self.protected.length > (self.rule.capacity * PROTECTED.0 / PROTECTED.1).max(1) {
             let idle = self.protected.oldest;
             self.unlink(idle);
-            self.link(idle, Segment::Probation);
+            self.link(now, idle, Segment::Probation);
         }
         Some(member)
     }
@@ -166,13 +184,20 @@ impl AffinityTable {
     pub fn answered(&mut self, now: Instant, source: &Ipv6Addr) -> Option<u32> {
         let at = self.find(source)?;
         let member = self.used(now, at)?;
-        let segment = self.entry(at).segment;
-        self.unlink(at);
-        self.link(at, segment);
+        let entry = self.entry(at);
+        if Self::is_later(now, entry) {
+            let segment = entry.segment();
+            self.unlink(at);
+            self.link(now, at, segment);
+        }
         Some(member)
     }
 
-    /// Fixes `source` to the member with this number from now on.
+    fn is_later(now: Instant, entry: &Entry) -> bool {
+        ticks(now).saturating_sub(entry.placed) >= GRAIN
+    }
+
+    /// Fixes `source` to the member with this number, which has 31 bits, from now on.
     pub fn fix(&mut self, now: Instant, source: &Ipv6Addr, member: u32) {
         if let Some(at) = self.find(source) {
             self.remove(at);
@@ -182,17 +207,17 @@ impl AffinityTable {
         }
         let entry = Entry {
             source: *source,
-            member,
+            tagged: member << 1,
             since: ticks(now),
+            placed: ticks(now),
             newer: NONE,
             older: NONE,
-            segment: Segment::Probation,
         };
         let at = self.place(entry);
         let hash = self.hasher.hash_one(source);
         let (entries, hasher) = (&self.entries, &self.hasher);
         self.index.insert_unique(hash, at, |held| hasher.hash_one(entries[*held as usize].source));
-        self.link(at, Segment::Probation);
+        self.link(now, at, Segment::Probation);
         *self.of_member.entry(member).or_default() += 1;
     }
 
@@ -239,7 +264,7 @@ impl AffinityTable {
     fn view(&self, now: Instant, entry: &Entry) -> Option<FixedSource> {
         let passed = Duration::from_millis(u64::from(ticks(now).saturating_sub(entry.since)) * 1000 / 16);
         let remaining = self.rule.interval.checked_sub(passed).filter(|left| !left.is_zero())?;
-        Some(FixedSource { source: entry.source, member: entry.member, remaining: remaining.as_secs() })
+        Some(FixedSource { source: entry.source, member: entry.member(), remaining: remaining.as_secs() })
     }
 
     fn is_over(&self, now: Instant, entry: &Entry) -> bool {
@@ -258,7 +283,7 @@ impl AffinityTable {
         if renewed {
             entry.since = ticks(now);
         }
-        Some(entry.member)
+        Some(entry.member())
     }
 
     /// Who has been idle longest goes: of the protected ones only those whose interval is over, unless there are no
@@ -289,7 +314,7 @@ impl AffinityTable {
 
     fn remove(&mut self, at: u32) {
         self.unlink(at);
-        let (source, member) = (self.entry(at).source, self.entry(at).member);
+        let (source, member) = (self.entry(at).source, self.entry(at).member());
         let hash = self.hasher.hash_one(source);
         let (entries, hasher) = (&self.entries, &self.hasher);
         let place = self.index.entry(
@@ -327,7 +352,8 @@ impl AffinityTable {
     }
 
     fn unlink(&mut self, at: u32) {
-        let Entry { newer, older, segment, .. } = *self.entry(at);
+        let Entry { newer, older, .. } = *self.entry(at);
+        let segment = self.entry(at).segment();
         match newer {
             NONE => self.list(segment).newest = older,
             newer => self.entry_mut(newer).older = older,
@@ -339,7 +365,7 @@ impl AffinityTable {
         self.list(segment).length -= 1;
     }
 
-    fn link(&mut self, at: u32, segment: Segment) {
+    fn link(&mut self, now: Instant, at: u32, segment: Segment) {
         let list = self.list(segment);
         let second = list.newest;
         list.newest = at;
@@ -350,6 +376,7 @@ impl AffinityTable {
             self.entry_mut(second).newer = at;
         }
         let entry = self.entry_mut(at);
-        (entry.newer, entry.older, entry.segment) = (NONE, second, segment);
+        (entry.newer, entry.older, entry.placed) = (NONE, second, ticks(now));
+        entry.tagged = entry.tagged & !1 | u32::from(segment == Segment::Protected);
     }
 }

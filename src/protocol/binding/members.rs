@@ -140,7 +140,7 @@ impl MemberCache {
         let was_at = before.as_ref().or(renamed.as_ref()).map(Member::care_of);
         let number = before.or(renamed).map_or_else(
             || {
-                self.last = self.last.wrapping_add(1);
+                self.last = self.last.wrapping_add(1) & (u32::MAX >> 1);
                 self.last
             },
             |member| member.number,
