@@ -13,6 +13,7 @@ use mga_node::protocol::select::{Affinity, Contender, Group, GroupMember, Takes,
 use mga_node::wire::ipv6::{self, Ipv6Header, next_header};
 
 const SOURCES: u32 = 1_000_000;
+const CAPACITY: usize = 1_300_000;
 const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xa);
 const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
 
@@ -29,7 +30,7 @@ fn group() -> Group {
         care_of: care_of(number),
         takes: Takes::New,
     });
-    let affinity = Affinity { interval: Duration::from_secs(300), renewed: true, capacity: SOURCES as usize };
+    let affinity = Affinity { interval: Duration::from_secs(300), renewed: true, capacity: CAPACITY };
     Group {
         anycast: ANYCAST,
         agent: AGENT,
