@@ -133,7 +133,8 @@ impl Haa {
         match packet.upper.protocol {
             next_header::MOBILITY if is_to_group => self.steer(now, &packet),
             next_header::IPV6 => self.handle_tunnel(now, &packet),
-            _ if is_to_group => self.refuse_unserved(now, &packet),
+            // A neighbour may ask the address itself whether it is still there (RFC 4861 7.3.3), which the host answers.
+            _ if is_to_group && !is_neighbor_discovery(&packet) => self.refuse_unserved(now, &packet),
             next_header::MOBILITY => self.handle_mobility(now, &packet),
             next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
             next_header::ICMPV6 if self.is_from_bound(&packet) && is_prefix_solicitation(&packet) => {

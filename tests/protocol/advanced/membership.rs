@@ -446,6 +446,11 @@ fn who_finds_nobody_is_told_so() {
     let (source, destination, message) = icmpv6_answer(&sent(&bench.done)).expect("an answer");
     assert_eq!((source, destination), (ANYCAST, AI1));
     assert!(matches!(message, Icmpv6Message::DestinationUnreachable { code: 3, .. }));
+    // A neighbour that asks whether the address is still there is answered by the host.
+    let target = ANYCAST;
+    let asks = Icmpv6Message::NeighborSolicitation { code: 0, reserved: 0, target, options: Vec::new() };
+    bench.packet(&icmpv6(AI1, ANYCAST, 255, asks));
+    assert!(bench.done.is_empty(), "{:?}", bench.done);
 }
 
 #[test]
