@@ -32,6 +32,10 @@ use crate::{
 /// with other work to do may miss; what was measured is told beside the verdict.
 const SOON: Duration = Duration::from_secs(3);
 
+const FIXED: &str = "every source stays with the responder that its first packet went to";
+
+const ANSWERED: &str = "every request is answered, through HAA both ways";
+
 /// The responders of Figure 11.
 const RESPONDERS: [Node; 2] = [Node::Ar1, Node::Ar2];
 
@@ -46,6 +50,11 @@ struct Step<'a> {
 impl<'a> Step<'a> {
     fn of(name: &str, trace: &'a Trace) -> Self {
         Step { judge: Judge::new(name, trace), observation: Observation { trace }, load: load_of(trace) }
+    }
+
+    fn claim(&mut self, name: &str, claim: &str, judge: impl FnOnce(&Self) -> Judgement<'a>) {
+        let judgement = judge(self);
+        self.judge.claim(name, claim, judgement);
     }
 
     /// The acceptances of home registrations of `responder`.
@@ -149,18 +158,14 @@ fn responder_of(journey: &Journey<'_>) -> Option<Node> {
 /// Figure 9: the second Binding Update adds.
 pub fn figure9(trace: &Trace) -> Vec<Finding> {
     let mut step = Step::of("figure9", trace);
-    let own_numbers = own_numbers(&step);
-    step.judge.claim(
+    step.claim(
         "own-numbers",
         "each responder has a sequence space of its own: AR1's 200 and AR2's 100 are both accepted, nothing is refused",
         own_numbers,
     );
-    let kept = kept(&step);
-    step.judge.claim("kept", "from then on HAA tunnels to both, whoever of them registers again", kept);
-    let fixed = step.fixed();
-    step.judge.claim("fixed", "every source stays with the responder that its first packet went to", fixed);
-    let answered = step.answered();
-    step.judge.claim("answered", "every request is answered, through HAA both ways", answered);
+    step.claim("kept", "from then on HAA tunnels to both, whoever of them registers again", kept);
+    step.claim("fixed", FIXED, Step::fixed);
+    step.claim("answered", ANSWERED, Step::answered);
     step.judge.findings()
 }
 
@@ -225,16 +230,9 @@ macro_rules! spread {
         /// The spread of sources by this policy.
         pub fn $name(trace: &Trace) -> Vec<Finding> {
             let mut step = Step::of($step, trace);
-            let share = step.share($percent);
-            step.judge.claim("share", $claim, share);
-            let fixed = step.fixed();
-            step.judge.claim(
-                "fixed",
-                "every source stays with the responder that its first packet went to",
-                fixed,
-            );
-            let answered = step.answered();
-            step.judge.claim("answered", "every request is answered, through HAA both ways", answered);
+            step.claim("share", $claim, |step| step.share($percent));
+            step.claim("fixed", FIXED, Step::fixed);
+            step.claim("answered", ANSWERED, Step::answered);
             step.judge.findings()
         }
     };
@@ -259,19 +257,13 @@ spread!(spread_distance, "distance", "by distance, AR2, which is nearer, gets ev
 /// A telnet session without route optimisation goes on whatever the responders signal.
 pub fn telnet(trace: &Trace) -> Vec<Finding> {
     let mut step = Step::of("telnet", trace);
-    let survives = survives(&step);
-    step.judge.claim(
+    step.claim(
         "survives",
         "AI1's telnet session, always through HAA, survives the other responder's registrations, refreshes and the drain \
          of its own responder",
         survives,
     );
-    let drained = drained(&step);
-    step.judge.claim(
-        "drained",
-        "a responder that is drained gets no new source; the other gets them all",
-        drained,
-    );
+    step.claim("drained", "a responder that is drained gets no new source; the other gets them all", drained);
     step.judge.findings()
 }
 
@@ -380,12 +372,13 @@ pub fn killed(name: &str, trace: &Trace) -> Vec<Finding> {
             if time <= SOON { Ok(Seen::nothing(words)) } else { Err(Seen::nothing(words)) }
         }
     };
-    let new = soon(measured.as_ref().and_then(|failover| failover.new_served), "a new source");
-    step.judge.claim("new-sources", "new sources are all served by AR2 soon after AR1 was killed", new);
-    let old = soon(measured.as_ref().and_then(|failover| failover.old_served), "AR1's sources");
-    step.judge.claim("old-sources", "AR1's sources are all served by AR2 soon after AR1 was killed", old);
-    let undisturbed = undisturbed(&step);
-    step.judge.claim("undisturbed", "the sources of AR2 lose nothing and stay with it", undisturbed);
+    step.claim("new-sources", "new sources are all served by AR2 soon after AR1 was killed", |_| {
+        soon(measured.as_ref().and_then(|failover| failover.new_served), "a new source")
+    });
+    step.claim("old-sources", "AR1's sources are all served by AR2 soon after AR1 was killed", |_| {
+        soon(measured.as_ref().and_then(|failover| failover.old_served), "AR1's sources")
+    });
+    step.claim("undisturbed", "the sources of AR2 lose nothing and stay with it", undisturbed);
     step.judge.findings()
 }
 
@@ -414,11 +407,10 @@ fn undisturbed<'a>(step: &Step<'a>) -> Judgement<'a> {
 /// A responder that ends cleanly loses nobody a packet.
 pub fn left(name: &str, trace: &Trace) -> Vec<Finding> {
     let mut step = Step::of(name, trace);
-    let answered = left_cleanly(&step);
-    step.judge.claim(
+    step.claim(
         "nothing-lost",
         "AR1 ends cleanly in the midst of requests, and none of them is lost",
-        answered,
+        left_cleanly,
     );
     step.judge.findings()
 }
@@ -444,18 +436,16 @@ fn left_cleanly<'a>(step: &Step<'a>) -> Judgement<'a> {
 /// Route optimisation is renewed by a responder that is not the last registered.
 pub fn optimised(trace: &Trace) -> Vec<Finding> {
     let mut step = Step::of("optimised", trace);
-    let renewed = renewed(&step);
-    step.judge.claim(
+    step.claim(
         "renewed",
         "the responder that AI1 is fixed to renews AI1's binding, each time with a complete return routability procedure, \
          though the other one has registered since",
         renewed,
     );
-    let direct = stays_direct(&step);
-    step.judge.claim(
+    step.claim(
         "direct",
         "from the first Binding Update on AI1 and that responder talk directly, to the end",
-        direct,
+        stays_direct,
     );
     step.judge.findings()
 }
@@ -523,18 +513,14 @@ fn stays_direct<'a>(step: &Step<'a>) -> Judgement<'a> {
 /// A responder of the basic model and one of the advanced at one address.
 pub fn mixed(trace: &Trace) -> Vec<Finding> {
     let mut step = Step::of("mixed", trace);
-    let kinds = kinds(&step);
-    step.judge.claim(
+    step.claim(
         "kinds",
         "AR1 registers as RFC 3775 has it, AR2 with a Binding Identifier, and both are accepted",
         kinds,
     );
-    let share = step.share(20..=80);
-    step.judge.claim("share", "both get sources", share);
-    let fixed = step.fixed();
-    step.judge.claim("fixed", "every source stays with the responder that its first packet went to", fixed);
-    let answered = step.answered();
-    step.judge.claim("answered", "every request is answered, through HAA both ways", answered);
+    step.claim("share", "both get sources", |step| step.share(20..=80));
+    step.claim("fixed", FIXED, Step::fixed);
+    step.claim("answered", ANSWERED, Step::answered);
     step.judge.findings()
 }
 
@@ -564,20 +550,17 @@ fn kinds<'a>(step: &Step<'a>) -> Judgement<'a> {
 /// Members have keys, and who has none stays outside.
 pub fn keys(trace: &Trace) -> Vec<Finding> {
     let mut step = Step::of("keys", trace);
-    let proved = proved(&step);
-    step.judge.claim(
+    step.claim(
         "proved",
         "AR1 proves with its key who it is, and the agent proves its acknowledgement with the same",
         proved,
     );
-    let intruder = intruder(&step);
-    step.judge.claim(
+    step.claim(
         "intruder",
         "AR2, first without a key and then with a wrong one, is refused and gets nothing",
         intruder,
     );
-    let answered = step.answered();
-    step.judge.claim("answered", "every request is answered, through HAA both ways", answered);
+    step.claim("answered", ANSWERED, Step::answered);
     step.judge.findings()
 }
 
