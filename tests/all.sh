@@ -22,6 +22,8 @@ step cargo clippy --quiet --no-default-features --lib --bins -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --quiet --no-deps
 step cargo test --quiet
 step sh tests/ebpf.sh
+step sh tests/services.sh
+step sh tests/vagrant.sh
 step cargo bench --no-run --quiet
 step tests/fuzz/replay.sh
 out=$(mktemp -d)

@@ -3,7 +3,8 @@
 # clang for the kernel's programs, libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark,
 # iperf3, radvd, BIRD, python3 with scapy), and what the lab's ssh way is tested with (sshd, inetd, sudo, and csh as a
 # login shell).
-# Run by tests/section5.sh and tests/all.sh; does nothing when everything is there.
+# Run by tests/section5.sh and tests/all.sh; does nothing when everything is there. Words after it are programs that only
+# one step needs and that are installed with the rest: vagrant, shellcheck.
 set -eu
 
 as_root() {
@@ -37,6 +38,9 @@ want sudo sudo
 want csh tcsh
 want bpftool bpftool
 want python3 python3
+for program in "$@"; do
+    want "$program" "$program"
+done
 has_scapy() { python3 -c 'import scapy.all' >/dev/null 2>&1; }
 has_scapy || packages="$packages python3-scapy"
 [ -e /usr/include/pcap/pcap.h ] || packages="$packages libpcap-dev"

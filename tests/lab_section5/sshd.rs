@@ -90,6 +90,16 @@ impl Machines {
             "root:x:0:\nariane:x:1900:\nnogroup:x:65534:\ntty:x:5:\ntcpdump:x:1902:\n",
         );
         machines.write("shadow", 0o600, "root:*:1::::::\nariane:*:1::::::\n");
+        // Installed, for those who do not say where the program is.
+        fs::create_dir(machines.path("programs")).unwrap();
+        std::os::unix::fs::symlink(program, machines.path("programs/mga-node")).unwrap();
+        // Vagrant, as far as it tells how its machines are reached.
+        let vagrant = "#!/bin/sh\n[ \"$*\" = ssh-config ] && exec cat @/ssh_config\n";
+        machines.write(
+            "vagrant/vagrant",
+            0o755,
+            &vagrant.replace('@', &machines.directory.display().to_string()),
+        );
         for key in ["host", "user"] {
             let file = machines.path(key);
             let made =
@@ -185,10 +195,11 @@ impl Machines {
             script.push_str(&format!("mount --bind {directory}/{ours} {theirs}\n"));
         }
         script.push_str(&format!("mount --bind {directory}/sudoers /etc/sudoers.d\n"));
+        script.push_str(&format!("mount --bind {directory}/programs /usr/local/sbin\n"));
         if clock(node) != 0 {
             script.push_str(&format!("mount --bind {directory}/tcpdump-{name} /usr/bin/tcpdump\n"));
         }
-        script.push_str(&format!("exec /usr/sbin/sshd -i -e -f {directory}/sshd_config\n"));
+        script.push_str(&format!("exec /usr/sbin/sshd -i -q -f {directory}/sshd_config\n"));
         self.write(&format!("enter-{name}"), 0o755, &script);
     }
 
