@@ -31,8 +31,14 @@ fn clock(node: Node) -> i64 {
 /// A tcpdump that gives packets the time of another clock.
 const TCPDUMP: &str = r#"#!/usr/bin/python3
 import signal, struct, subprocess, sys
+real = None
+def end(*_):
+    if real:
+        real.terminate()
+    else:
+        sys.exit(0)
+signal.signal(signal.SIGTERM, end)
 real = subprocess.Popen(["@REAL@"] + sys.argv[1:], stdout=subprocess.PIPE)
-signal.signal(signal.SIGTERM, lambda *_: real.terminate())
 out = sys.stdout.buffer
 def copy(count):
     octets = b""
@@ -42,16 +48,21 @@ def copy(count):
             return None
         octets += more
     return octets
-header = copy(24)
-if header:
-    out.write(header)
-    out.flush()
-    while (record := copy(16)):
-        seconds, micros, length, original = struct.unpack("=IIII", record)
-        moved = seconds * 1000000 + micros + @AHEAD@
-        out.write(struct.pack("=IIII", moved // 1000000, moved % 1000000, length, original) + copy(length))
+try:
+    header = copy(24)
+    if header:
+        out.write(header)
         out.flush()
-sys.exit(real.wait())
+        while (record := copy(16)):
+            seconds, micros, length, original = struct.unpack("=IIII", record)
+            moved = seconds * 1000000 + micros + @AHEAD@
+            out.write(struct.pack("=IIII", moved // 1000000, moved % 1000000, length, original) + copy(length))
+            out.flush()
+finally:
+    # Also when nobody reads any more: the real one would notice that only with its next packet.
+    real.terminate()
+    status = real.wait()
+sys.exit(status)
 "#;
 
 /// The machines, until this is dropped.
