@@ -27,9 +27,9 @@ const ELSEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xd0d, 0, 0, 0, 0, 1);
 /// The neighbour's Ethernet address.
 const PEER_LINK: [u8; 6] = [2, 0, 0, 0, 0xd0, 0xc1];
 /// How long anything may take that happens at once when it happens.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the kernel is listened to for an answer that must not come.
-const SILENCE: Duration = Duration::from_millis(50);
+const SILENCE: Duration = Duration::from_millis(100);
 /// The port of the trial's datagrams.
 const PORT: u16 = 0xd0c;
 
