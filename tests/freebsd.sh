@@ -44,6 +44,7 @@ cross() {
     env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work" \
         CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0 \
         CARGO_TARGET_X86_64_UNKNOWN_FREEBSD_LINKER="$PWD/tests/freebsd_linker.sh" ZIG_TARGET="$system" \
+        ZIG_PYTHON="$(command -v python3)" \
         /usr/bin/cargo "$@" --quiet -Z build-std=std,panic_unwind,test --target "$target"
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Links for FreeBSD with zig, as Cargo's linker; run by tests/freebsd.sh, which names the system in ZIG_TARGET.
+# Links for FreeBSD with zig, as Cargo's linker; run by tests/freebsd.sh, which names the system in ZIG_TARGET and the
+# Python that has zig in ZIG_PYTHON.
 set -eu
 count=$#
 while [ "$count" -gt 0 ]; do
@@ -11,4 +12,4 @@ while [ "$count" -gt 0 ]; do
     shift
     count=$((count - 1))
 done
-exec python3 -m ziglang cc -target "$ZIG_TARGET" "$@" -lunwind
+exec "$ZIG_PYTHON" -m ziglang cc -target "$ZIG_TARGET" "$@" -lunwind
