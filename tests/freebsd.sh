@@ -40,12 +40,14 @@ fi
 
 # Debian's cargo, whatever else is first in the path; build-std is an unstable option, hence the bootstrap.
 # Optimised lightly: linking is what is tried, and this halves the time.
-cross() {
+cross() { # cross SUBCOMMAND [ARGUMENT...]
+    subcommand=$1
+    shift
     env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work" \
         CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0 \
         CARGO_TARGET_X86_64_UNKNOWN_FREEBSD_LINKER="$PWD/tests/freebsd_linker.sh" ZIG_TARGET="$system" \
         ZIG_PYTHON="$(command -v python3)" \
-        /usr/bin/cargo "$@" --quiet -Z build-std=std,panic_unwind,test --target "$target"
+        /usr/bin/cargo "$subcommand" --quiet -Z build-std=std,panic_unwind,test --target "$target" "$@"
 }
 
 headers() {
