@@ -26,6 +26,7 @@ step sh tests/services.sh
 step sh tests/vagrant.sh
 step cargo bench --no-run --quiet
 step tests/fuzz/replay.sh
+step sh tests/freebsd.sh
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 step sh tests/section5.sh --out "$out/section5"
