@@ -5,10 +5,16 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::figure11::{AGENT, At, Figure11, Node, PATIENCE, RESPONDER, until};
+use crate::figure11::{At, Figure11, Node, PATIENCE, RESPONDER, until};
 
+/// An agent that takes twenty probes without an answer for a death: on a busy machine even the living pause.
 fn agent(network: &Figure11) -> Node {
-    network.start(At::Haa, &[AGENT.as_slice(), &["--model", "advanced"]].concat())
+    let file = network.scratch.join("agent.toml");
+    let words = "role = 'haa'\nagent = '2001:db8:0:1::2'\nauthentication = 'none'\n\
+                 duplicate-address-detection = false\n[[anycast]]\naddress = '2001:db8:0:1::a'\n\
+                 model = 'advanced'\nprobe-interval = 200\nprobe-fall = 20\n";
+    std::fs::write(&file, words).expect("a configuration");
+    network.start(At::Haa, &["--config", &file.display().to_string()])
 }
 
 fn responder(network: &Figure11, at: At, model: &str) -> Node {

@@ -2,8 +2,6 @@
 //! answers to probes, and packets of whoever is bound but not in the group at the moment, as one that was lost or has
 //! just left. Everybody else's are refused. Called by `haa`.
 
-use std::net::Ipv6Addr;
-
 use super::Haa;
 use crate::protocol::action::Action;
 use crate::protocol::clock::Instant;
@@ -70,14 +68,12 @@ impl Haa {
 
     /// A packet to an anycast address for which there is nobody.
     pub(super) fn refuse_unserved(&mut self, now: Instant, packet: &Packet<'_>) {
-        let anycast: Ipv6Addr = packet.header.destination;
         let refusal = Refusal {
             answer: self.limits.icmp_error(now, packet, ErrorReason::DestinationUnreachable(3)),
             counter: "group.no-responder",
             reason: "no responder of the anycast address takes new sources",
             clause: "RFC 4443 3.1",
         };
-        debug_assert!(self.services.contains_key(&anycast));
         self.refuse(packet, refusal);
     }
 }
