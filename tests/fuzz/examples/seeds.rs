@@ -134,7 +134,12 @@ impl Corpora {
             self.add_packet(&frame.ipv6)?;
         }
         let form = octets.iter().take(4).copied().chain([octets[20], (frames.len().min(3)) as u8]).collect();
-        self.add("capture", form, &octets[..octets.len().min(LONGEST_CAPTURE)])?;
+        let beginning = &octets[..octets.len().min(LONGEST_CAPTURE)];
+        // Against itself without its last packets.
+        let length = u16::try_from(beginning.len())?.to_be_bytes();
+        let pair = [&length, beginning, &beginning[..beginning.len() / 2]].concat();
+        self.add("comparison", Vec::clone(&form), &pair)?;
+        self.add("capture", form, beginning)?;
 
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let folder =
