@@ -28,9 +28,12 @@ use crate::{
     platform::netns::{self, NetworkNamespace},
 };
 
-/// Room for packets that wait for their recorder, in octets: what a load of a thousand requests per second leaves in
-/// several seconds.
-const BUFFER: i32 = 16 << 20;
+/// Octets of a packet that are kept. None of the lab's is longer, and the kernel reserves as much for every one that
+/// waits for its recorder.
+const LONGEST_PACKET: i32 = 4096;
+
+/// Room for packets that wait, in octets: a recorder may be held up for a second under a thousand requests per second.
+const BUFFER: i32 = 4096 * LONGEST_PACKET;
 
 /// How long a recorder sleeps at most before it looks whether it shall stop. (libpcap's own timeout on Linux begins only
 /// with the first packet, so a recorder of a silent link would not notice.)
@@ -124,7 +127,7 @@ impl Task {
         let words = |error: pcap::Error| error.to_string();
         let mut capture = pcap::Capture::from_device(self.interface.as_str())
             .and_then(|capture| {
-                let capture = capture.immediate_mode(true).promisc(true).snaplen(65_535);
+                let capture = capture.immediate_mode(true).promisc(true).snaplen(LONGEST_PACKET);
                 capture.buffer_size(BUFFER).open()?.setnonblock()
             })
             .map_err(words)?;
