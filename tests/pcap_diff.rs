@@ -192,6 +192,44 @@ fn an_authenticator_is_checked_with_the_tokens_seen() {
     assert!(list.iter().all(|line| line.ends_with(".authenticator")), "{list:?}");
 }
 
+/// Packets of `tests/golden/packets.txt` as a capture.
+fn golden(names: &[&str]) -> Vec<Frame> {
+    let lines = include_str!("golden/packets.txt").lines().filter_map(|line| line.split_once(' '));
+    let packets: BTreeMap<_, _> = lines.collect();
+    let frame = |name: &&str| {
+        let hex = packets[name];
+        let octets = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+        Frame { at: Duration::ZERO, link: Link::Raw, ipv6: octets.collect(), cut: false }
+    };
+    names.iter().map(frame).collect()
+}
+
+/// RFC 4285: the time and the proofs of two runs differ, what an acknowledgement repeats does not.
+#[test]
+fn timestamps_may_be_others_but_must_belong_together() {
+    let exchange = golden(&["keyed-update", "keyed-acknowledgement"]);
+    let [update, answer] =
+        ["Binding Update", "Binding Acknowledgement"].map(|of| format!("{of} ipv6.mobility.timestamp"));
+    // The timestamp stands at the same place in both; seconds end with its fourth octet, the fraction begins after it.
+    for octet in [87, 88] {
+        let both = doctored(&doctored(&exchange, 5, 0, octet, 0x77), 6, 0, octet, 0x77);
+        assert_eq!(differences(&exchange, &both), [""; 0]);
+        assert_eq!(found(&exchange, &both, &strict(&["timestamps"])).1, [update.clone(), answer.clone()]);
+        let one = doctored(&exchange, 6, 0, octet, 0x77);
+        assert_eq!(differences(&exchange, &one), [answer.clone()]);
+    }
+    // A refusal with the agent's own seconds is told from one that repeats nothing.
+    let refused = golden(&["keyed-update", "keyed-acknowledgement-mismatch"]);
+    let other_seconds = doctored(&refused, 6, 0, 47, 0x77);
+    assert_eq!(differences(&refused, &other_seconds), [""; 0]);
+    let other_fraction = doctored(&refused, 6, 0, 48, 0x77);
+    assert_eq!(differences(&refused, &other_fraction), [answer]);
+    let other_proof = doctored(&exchange, 5, 0, 111, 0x77);
+    assert_eq!(differences(&exchange, &other_proof), [""; 0]);
+    let told = found(&exchange, &other_proof, &strict(&["security"])).1;
+    assert_eq!(told, ["Binding Update ipv6.mobility.message-authentication.authentication-data"]);
+}
+
 #[test]
 fn the_same_traffic_from_another_place_is_the_same() {
     assert_eq!(differences(&frames(SECTION_5_1), &frames("kame/kame-section5.1/rt.pcap")), [""; 0]);
