@@ -216,7 +216,7 @@ fn timestamps_may_be_others_but_must_belong_together() {
         assert_eq!(differences(&exchange, &both), [""; 0]);
         assert_eq!(found(&exchange, &both, &strict(&["timestamps"])).1, [update.clone(), answer.clone()]);
         let one = doctored(&exchange, 6, 0, octet, 0x77);
-        assert_eq!(differences(&exchange, &one), [answer.clone()]);
+        assert_eq!(differences(&exchange, &one), std::slice::from_ref(&answer));
     }
     // A refusal with the agent's own seconds is told from one that repeats nothing.
     let refused = golden(&["keyed-update", "keyed-acknowledgement-mismatch"]);
