@@ -213,7 +213,8 @@ mod side_by_side {
             let mut order = [0_u8; 112];
             let length = frame.len().min(96);
             order[..length].copy_from_slice(&frame[..length]);
-            let tunnelled = u32::from(frame[20] == 41);
+            // More than one header has to be made anew.
+            let tunnelled = u32::from(matches!(frame[20], 41 | 60));
             for (at, word) in [(96, tunnelled), (100, addresses), (104, then as u32)] {
                 order[at..at + 4].copy_from_slice(&word.to_ne_bytes());
             }
