@@ -1,6 +1,7 @@
 #!/bin/sh
 # Gives a guest its addresses on the lab's networks: network.sh GATEWAY|none MAC=ADDRESS...; without a gateway the guest is
-# the router. Interfaces are found by their Ethernet addresses. Linux and FreeBSD; run by Vagrant at every start.
+# the router. Interfaces are found by their Ethernet addresses. On FreeBSD it also loads the kernel modules that a node
+# needs. Run by Vagrant at every start.
 set -eu
 gateway=$1
 shift
@@ -54,4 +55,13 @@ elif [ "$gateway" = none ]; then
 else
     route -6 delete default >/dev/null 2>&1 || true
     route -6 add default "$gateway"
+    # What a node needs of the kernel, as services/mga_node does it. An older system is a guest's own matter.
+    if [ "$(uname -r | cut -d. -f1)" -ge 14 ]; then
+        # Without this a freshly loaded ipfw drops every packet, Vagrant's too.
+        kldstat -q -m ipfw || kenv net.inet.ip.fw.default_to_accept=1 >/dev/null
+        for module in ipfw ipdivert if_tuntap; do
+            kldload -n "$module"
+        done
+        sysctl net.inet6.ip6.fw.deny_unknown_exthdrs=0
+    fi
 fi
