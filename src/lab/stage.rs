@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     pcap::{ladder::Mark, view::View},
-    wire::mobility::{Message, Status},
+    wire::mobility::{Experimental, Message, MobilityOption, Offer, Status},
 };
 
 /// How long something that packets cause may take to be seen.
@@ -247,6 +247,34 @@ impl<'a> Stage<'a> {
             let accepted = matches!(view.mobility(), Some(Message::BindingAcknowledgement(message)) if message.status.is_accepted());
             (accepted && view.outer.source == agent).then_some(())
         })
+    }
+
+    /// Waits until a metric that a responder told has been accepted.
+    pub fn reported(&mut self, name: &str) -> Result<(), Error> {
+        let told = self.wait_for_packet(&format!("the metric of {name}"), name, 0, |view| {
+            match view.mobility()? {
+                Message::BindingUpdate(update) => update.options.iter().find_map(|option| match option {
+                    MobilityOption::Experimental(Experimental::Offer(offer))
+                        if offer.metric != Offer::NO_METRIC =>
+                    {
+                        Some(update.sequence)
+                    }
+                    _ => None,
+                }),
+                _ => None,
+            }
+        })?;
+        let what = format!("the acceptance of the metric of {name}");
+        self.wait_for_packet(&what, name, 0, |view| match view.mobility()? {
+            Message::BindingAcknowledgement(answer)
+                if answer.sequence == told && answer.status.is_accepted() =>
+            {
+                Some(())
+            }
+            _ => None,
+        })?;
+        self.done(format!("the metric of {name} is accepted"));
+        Ok(())
     }
 
     /// Waits until a responder has been refused so many times.

@@ -152,7 +152,11 @@ fn by_preference(stage: &mut Stage<'_>) -> Result<(), Error> {
 
 fn by_metric(stage: &mut Stage<'_>) -> Result<(), Error> {
     let metric = |value| format!("[anycast.metric]\ncommand = [\"/bin/echo\", \"{value}\"]\ninterval = 1.0");
-    spread(stage, "selection = \"metric\"", [&metric(80), &metric(20)])
+    register_both(stage, "selection = \"metric\"", [&metric(80), &metric(20)])?;
+    for responder in ["AR1", "AR2"] {
+        stage.reported(responder)?;
+    }
+    ask_twice(stage)
 }
 
 fn by_distance(stage: &mut Stage<'_>) -> Result<(), Error> {
@@ -161,9 +165,17 @@ fn by_distance(stage: &mut Stage<'_>) -> Result<(), Error> {
 
 /// 200 sources ask twice each.
 fn spread(stage: &mut Stage<'_>, selection: &str, services: [&str; 2]) -> Result<(), Error> {
+    register_both(stage, selection, services)?;
+    ask_twice(stage)
+}
+
+fn register_both(stage: &mut Stage<'_>, selection: &str, services: [&str; 2]) -> Result<(), Error> {
     stage.figure("AR1 and AR2 register");
     start_all(stage, selection, LIFETIME, services)?;
-    settled(stage)?;
+    settled(stage)
+}
+
+fn ask_twice(stage: &mut Stage<'_>) -> Result<(), Error> {
     stage.figure(&format!("{SOURCES} sources ask twice"));
     ask(stage, SOURCES, 2 * u32::from(SOURCES))
 }
