@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs what building, the lab and the tests need on a Debian machine: a Rust compiler, a C++ compiler (libFuzzer),
-# clang for the kernel's programs, libpcap and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tshark,
-# iperf3, radvd, BIRD, python3 with scapy), and what the lab's ssh way is tested with (sshd, inetd, sudo, and csh as a
-# login shell).
-# Run by tests/section5.sh and tests/all.sh; does nothing when everything is there. Words after it are programs that only
-# one step needs and that are installed with the rest: vagrant, shellcheck.
+# Installs what building and section 5 need on a Debian machine, and what the tests need beside: a Rust compiler, libpcap
+# and the real programs the lab drives (ip, nft, ping, telnet, telnetd, tcpdump, tshark); for the tests a C++ compiler
+# (libFuzzer), clang for the kernel's programs, BIRD, iperf3, radvd, python3 with scapy, and what the lab's ssh way is
+# tested with (sshd, inetd, sudo, and csh as a login shell).
+# Usage: prerequisites.sh [section5 | PROGRAM...]: `section5` installs for that lab only; PROGRAMs are those that only one step of
+# the tests needs and that are installed with the rest (vagrant, shellcheck). Run by tests/section5.sh and the scripts of
+# tests/all.sh; does nothing when everything is there.
 set -eu
 
 as_root() {
@@ -16,7 +17,6 @@ want() { # want PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages="$packages $2"
 }
 want cc gcc
-want c++ g++
 want ip iproute2
 want nft nftables
 want ping iputils-ping
@@ -24,27 +24,33 @@ want telnet telnet
 want telnetd telnetd
 want tcpdump tcpdump
 want tshark tshark
-want iperf3 iperf3
 want ethtool ethtool
-want radvd radvd
-want bird bird2
-want setpriv util-linux
-want clang-14 clang-14
-want llvm-strip-14 llvm-14
-want sshd openssh-server
-want ssh openssh-client
-want inetutils-inetd inetutils-inetd
-want sudo sudo
-want csh tcsh
-want bpftool bpftool
-want python3 python3
-for program in "$@"; do
-    want "$program" "$program"
-done
 has_scapy() { python3 -c 'import scapy.all' >/dev/null 2>&1; }
-has_scapy || packages="$packages python3-scapy"
+if [ "${1:-}" = section5 ]; then
+    for_tests=false
+else
+    for_tests=true
+    want c++ g++
+    want iperf3 iperf3
+    want radvd radvd
+    want bird bird2
+    want setpriv util-linux
+    want clang-14 clang-14
+    want llvm-strip-14 llvm-14
+    want sshd openssh-server
+    want ssh openssh-client
+    want inetutils-inetd inetutils-inetd
+    want sudo sudo
+    want csh tcsh
+    want bpftool bpftool
+    want python3 python3
+    for program in "$@"; do
+        want "$program" "$program"
+    done
+    has_scapy || packages="$packages python3-scapy"
+    [ -e /usr/include/bpf/bpf_helpers.h ] || packages="$packages libbpf-dev"
+fi
 [ -e /usr/include/pcap/pcap.h ] || packages="$packages libpcap-dev"
-[ -e /usr/include/bpf/bpf_helpers.h ] || packages="$packages libbpf-dev"
 
 # The project needs Rust 1.88; Debian carries a current compiler under another name.
 rust_is_new_enough() {
@@ -62,7 +68,7 @@ if [ -n "$packages" ]; then
 fi
 
 # A Python that is not Debian's does not see Debian's packages.
-has_scapy || python3 -m pip install --quiet scapy
+! "$for_tests" || has_scapy || python3 -m pip install --quiet scapy
 
 rust_is_new_enough || {
     echo "Rust 1.88 or newer is needed; install it with rustup or your system's packages" >&2
