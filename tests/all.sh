@@ -20,7 +20,7 @@ step cargo fmt --check
 step cargo clippy --quiet --all-targets -- -D warnings
 step cargo clippy --quiet --no-default-features --lib --bins -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --quiet --no-deps
-step cargo test --quiet
+step cargo test --quiet --no-fail-fast
 step sh tests/ebpf.sh
 step sh tests/services.sh
 step sh tests/vagrant.sh

@@ -601,8 +601,7 @@ impl Daemon<'_> {
             }
             // At an agent the peers that are remembered are fixed sources.
             Request::FlushPeers { peer } if matches!(self.node, Node::Haa(_)) => {
-                let forgotten = self.data_path.forget_sources(peer);
-                Ok(json!({ "done": true, "sources": forgotten }))
+                groups::forget(&mut self.data_path, now, peer)
             }
             Request::FlushPeers { peer } => self.command(now, NodeCommand::FlushPeers(peer)),
             Request::Drain { anycast, deadline } => {

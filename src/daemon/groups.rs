@@ -60,6 +60,21 @@ pub(super) fn affinity(
     Ok(json!(groups.collect::<Vec<_>>()))
 }
 
+/// Forgets which responder a source is fixed to, one source's or all, and tells how many there were.
+///
+/// # Errors
+/// A sentence for the operator when no source can be fixed.
+pub(super) fn forget(
+    data_path: &mut DataPath,
+    now: Instant,
+    peer: Option<Ipv6Addr>,
+) -> Result<Value, String> {
+    if data_path.groups(now).is_empty() {
+        return Err("no source is fixed to a responder: no address of the advanced model has one".to_owned());
+    }
+    Ok(json!({ "done": true, "sources": data_path.forget_sources(peer) }))
+}
+
 /// The rules in force, and each member of a group as if it were one.
 pub(super) fn rules(data_path: &mut DataPath, now: Instant) -> Value {
     let mut rules: Vec<Value> = data_path.rules().iter().map(|rule| json!(rule)).collect();
