@@ -715,13 +715,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Explain { source, destination, json, target } => {
             let request = Request::Explain { source, destination };
             let answer = Connection::open(target.control.as_deref())?.ask(&request)?;
-            print(&if json {
-                answer.to_string()
-                    + "
-"
-            } else {
-                show::text("explain", &answer)
-            })
+            print(&if json { format!("{answer}\n") } else { show::text("explain", &answer) })
         }
         Command::Drain { anycast, deadline, wait, target, .. } => {
             order(&target, &Request::Drain { anycast, deadline })?;
