@@ -471,7 +471,8 @@ fn served<'a>(observation: &Observation<'a>, reign: Result<&Reign<'a>, Seen<'a>>
         .map(|peer| through_agent(observation, peer, reign.responder, reign.begin, reign.end)))
 }
 
-/// All echo requests of `peer` in `[begin, end)` went through the agent to `responder` and back, and there are some.
+/// All echo requests of `peer` in `[begin, end)` went through the agent to `responder` and back, and there are some. One
+/// that was still on its way at the end is not judged: its answer may take the new way.
 fn through_agent<'a>(
     observation: &Observation<'a>,
     peer: Node,
@@ -479,7 +480,8 @@ fn through_agent<'a>(
     begin: Duration,
     end: Duration,
 ) -> Judgement<'a> {
-    let exchanges = in_time(observation, peer, begin, end);
+    let mut exchanges = in_time(observation, peer, begin, end);
+    exchanges.retain(|exchange| exchange.packets.iter().all(|carried| carried.passage.at() < end));
     all_answered(&exchanges, peer, responder, |exchange| exchange.went_through_agent(responder))
 }
 
