@@ -107,10 +107,10 @@ impl World {
             Action::InstallRule(rule) => self.forwarder.install(rule),
             Action::RemoveRule(key) => drop(self.forwarder.remove(&key)),
             Action::CaptureAddress(address) | Action::RouteAddress(address) => {
-                drop(self.captured.insert(address))
+                self.captured.insert(address);
             }
             Action::ReleaseAddress(address) | Action::UnrouteAddress(address) => {
-                drop(self.captured.remove(&address))
+                self.captured.remove(&address);
             }
             Action::InstallGroup(group) => {
                 self.forwarder.install_group(Instant::START, group, &mut Vec::new());
