@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::config::{Forwarding, Role};
+use super::error::Error;
 use crate::forwarding::affinity::FixedSource;
 use crate::forwarding::ebpf::{self, Device, FastPath, NextHop, Programs, Refusal, Station};
 use crate::forwarding::explain::{Explanation, explain};
@@ -116,7 +117,7 @@ impl DataPath {
         role: Role,
         sources: usize,
         host: &mut Host,
-    ) -> Result<Self, super::event_loop::Error> {
+    ) -> Result<Self, Error> {
         let mut path = Self {
             user: Forwarder::new(),
             fast: None,
@@ -417,11 +418,5 @@ impl DataPath {
         if let Err(error) = host.stand_behind_classifiers(false) {
             tracing::error!(%error, "packets are not taken in");
         }
-    }
-}
-
-impl From<Refusal> for super::event_loop::Error {
-    fn from(refusal: Refusal) -> Self {
-        Self::FastPath(refusal)
     }
 }

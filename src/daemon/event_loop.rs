@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::config::{ArSettings, CaptureSettings, HaaSettings, MemberEntry, RoleSettings, Settings};
 use super::control::{Control, ControlDirectory, Request, Respond};
 use super::data_path::DataPath;
+use super::error::Error;
 use super::event_log::EventLog;
 use super::groups;
-use super::keys::{self, KeyError};
+use super::keys;
 use super::node::{Node, NodeCommand};
 use super::polling::{Polling, Purpose, Reading};
 use super::start::{
@@ -36,32 +37,6 @@ use crate::wire::PacketBuffer;
 
 /// Rounds of packets handled before timers, commands and signals are looked at again.
 const ROUNDS: usize = 16;
-
-/// Why a node could not start or had to end.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Platform(#[from] platform::Error),
-    #[error("control socket {path}: {source}")]
-    Control { path: String, source: std::io::Error },
-    #[error("{0}")]
-    Address(String),
-    #[error("--forwarding ebpf is not possible: {0}")]
-    FastPath(crate::forwarding::ebpf::Refusal),
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    #[error("the event loop failed: {0}")]
-    Loop(std::io::Error),
-    #[error("the interface {0} is gone")]
-    InterfaceGone(String),
-}
-
-impl Error {
-    /// True when a node that had been running well had to give up, false when it never started.
-    pub fn ended_a_running_node(&self) -> bool {
-        matches!(self, Self::Loop(_) | Self::InterfaceGone(_))
-    }
-}
 
 /// Runs a node until a signal ends it.
 ///

@@ -5,6 +5,7 @@ pub mod config;
 pub mod control;
 mod data_path;
 pub mod doctor;
+mod error;
 mod event_log;
 mod event_loop;
 mod groups;
@@ -14,4 +15,5 @@ pub mod polling;
 pub mod show;
 mod start;
 
-pub use event_loop::{Error, run};
+pub use error::Error;
+pub use event_loop::run;

@@ -13,7 +13,7 @@ use super::config::{
     ArSettings, CaptureSettings, HaaSettings, HomeLinkSettings, IdentitySettings, MembersSettings,
     RoleSettings, ServiceSettings, Settings,
 };
-use super::event_loop::Error;
+use super::error::Error;
 use super::keys;
 use super::node::Node;
 use super::polling::{Polling, Purpose};

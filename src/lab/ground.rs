@@ -11,7 +11,7 @@ use std::{
 use super::{
     Error, Interruption, LabOptions, MissingProgram, Trying, hosts,
     machine::{Machine, SshMachine},
-    run::Lab,
+    script::Lab,
     topology::{Plan, Topology},
 };
 use crate::platform::netns;

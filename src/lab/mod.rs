@@ -17,6 +17,8 @@ pub mod machine;
 pub mod node;
 pub mod observation;
 mod run;
+mod say;
+mod script;
 mod second_opinion;
 mod section5;
 mod stage;

@@ -9,49 +9,22 @@ use std::{
 };
 
 use super::{
-    Error, Interruption, LabOptions, MissingProgram, Outcome, Trying, ground::Ground, machine::Guest,
-    node::Launcher, second_opinion, stage::Stage, topology::Plan,
+    Error, Interruption, LabOptions, Outcome, Trying,
+    ground::Ground,
+    machine::Guest,
+    node::Launcher,
+    say::Say,
+    script::{Lab, Script},
+    second_opinion,
+    stage::Stage,
+    topology::Plan,
 };
 use crate::pcap::{
     capture, clocks,
     ladder::{Ladder, Mark},
     passage::Trace,
     report::{Finding, Report, Step, Verdict},
-    view::View,
 };
-
-/// A lab: what it shows, and in which steps.
-pub struct Lab {
-    /// The report's heading.
-    pub title: &'static str,
-    /// The report's first paragraph.
-    pub summary: &'static str,
-    /// Programs it drives beside those that every lab does.
-    pub programs: &'static [MissingProgram],
-    /// The steps in order.
-    pub scripts: Vec<Script>,
-    /// Which packets the ladder diagrams show.
-    pub drawn: fn(&View) -> bool,
-    /// What was measured in the steps together: name and value.
-    pub measured: Box<dyn Fn() -> Vec<(String, String)>>,
-}
-
-/// Judges the captures of a step.
-pub type Judging = Box<dyn Fn(&Trace) -> Vec<Finding>>;
-
-/// One step of a lab.
-pub struct Script {
-    /// A short name, which its directory has too.
-    pub name: String,
-    /// What it shows.
-    pub title: &'static str,
-    /// On which networks.
-    pub plan: fn() -> Plan,
-    /// Does what is to be done.
-    pub play: fn(&mut Stage<'_>) -> Result<(), Error>,
-    /// Judges the captures of it.
-    pub judge: Judging,
-}
 
 /// Plays a lab, prints what happens, and writes captures, ladders, `outcome.json` and `report.html` to
 /// [`LabOptions::out`].
@@ -223,46 +196,6 @@ fn ladders(trace: &Trace, marks: &[Mark], plan: &Plan) -> Vec<(String, String)> 
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).trying(|| format!("write {}", path.display()))
-}
-
-/// What is printed while the lab runs.
-#[derive(Debug, Clone, Copy)]
-pub struct Say {
-    /// When the lab began.
-    pub begin: Instant,
-    /// Nothing is printed then.
-    pub quiet: bool,
-}
-
-impl Say {
-    /// A line with the time since the beginning.
-    pub fn line(self, text: &str) {
-        self.text(&format!("{:6.2} s  {text}\n", self.begin.elapsed().as_secs_f64()));
-    }
-
-    fn heading(self, text: &str) {
-        self.text(&format!("\n== {text}\n"));
-    }
-
-    fn text(self, text: &str) {
-        use std::io::Write;
-        if !self.quiet {
-            // Whoever reads this may have gone; the run goes on for its files.
-            let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        }
-    }
-
-    fn outcome(self, outcome: &Outcome) {
-        let count = |verdict| outcome.findings.iter().filter(|finding| finding.verdict == verdict).count();
-        self.text(&format!(
-            "\n{} claims held, {} failed, {} skipped in {:.1} s; report: {}\n",
-            count(Verdict::Pass),
-            count(Verdict::Fail),
-            count(Verdict::Skipped),
-            outcome.seconds,
-            outcome.report.display()
-        ));
-    }
 }
 
 /// A directory for the logs without those of another run.

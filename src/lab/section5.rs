@@ -3,8 +3,8 @@
 //! `mga-node lab section5` runs all three.
 
 use super::{
-    Error, LabOptions, Outcome, claims, figure11,
-    run::{self, Lab, Script},
+    Error, LabOptions, Outcome, claims, figure11, run,
+    script::{Lab, Script},
     stage::Stage,
 };
 use crate::pcap::{passage::Trace, report::Finding};

@@ -15,7 +15,7 @@ use super::{
     capturing::{Captures, Recorded},
     machine::{Guest, Machine, Process, TelnetService},
     node::{Launcher, Running},
-    run::Say,
+    say::Say,
     topology::Plan,
     traffic::{self, Telnet},
 };

@@ -15,7 +15,8 @@ use pcap_file::{
     pcapng::{Block, PcapNgReader, blocks::interface_description::InterfaceDescriptionOption},
 };
 
-use super::clocks::{self, Nanoseconds};
+/// Nanoseconds, positive or negative.
+pub type Nanoseconds = i128;
 
 /// One IPv6 packet of a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +173,13 @@ pub fn read(path: &Path) -> Result<Vec<Frame>, Error> {
     Capture::open(path)?.collect()
 }
 
+/// `at` moved by this many nanoseconds.
+pub fn shifted(at: Duration, by: Nanoseconds) -> Duration {
+    let nanoseconds = Nanoseconds::try_from(at.as_nanos()).unwrap_or(Nanoseconds::MAX).saturating_add(by);
+    let seconds = u64::try_from(nanoseconds.max(0) / 1_000_000_000).unwrap_or(u64::MAX);
+    Duration::new(seconds, u32::try_from(nanoseconds.max(0) % 1_000_000_000).unwrap_or(0))
+}
+
 /// Rewrites a pcap file with every packet's time moved by this many nanoseconds.
 ///
 /// # Errors
@@ -183,7 +191,7 @@ pub fn shift(path: &Path, by: Nanoseconds) -> Result<(), Error> {
     let mut writer = PcapWriter::with_header(Vec::with_capacity(octets.len()), reader.header())?;
     while let Some(packet) = reader.next_packet() {
         let mut packet = packet?;
-        packet.timestamp = clocks::shifted(packet.timestamp, by);
+        packet.timestamp = shifted(packet.timestamp, by);
         writer.write_packet(&packet)?;
     }
     std::fs::write(path, writer.into_writer()).map_err(of_file)

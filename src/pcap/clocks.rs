@@ -10,11 +10,8 @@ use std::{
     time::Duration,
 };
 
-use super::capture::Frame;
+use super::capture::{Frame, Nanoseconds, shifted};
 use crate::wire::ipv6::HEADER_LENGTH;
-
-/// Nanoseconds, positive or negative.
-pub type Nanoseconds = i128;
 
 /// Where a packet was seen: the node, and the place in its capture.
 type Place = (usize, usize);
@@ -65,13 +62,6 @@ pub fn align(
     }
     keep_order(nodes, &ways);
     ahead
-}
-
-/// `at` moved by this many nanoseconds.
-pub fn shifted(at: Duration, by: Nanoseconds) -> Duration {
-    let nanoseconds = Nanoseconds::try_from(at.as_nanos()).unwrap_or(Nanoseconds::MAX).saturating_add(by);
-    let seconds = u64::try_from(nanoseconds.max(0) / 1_000_000_000).unwrap_or(u64::MAX);
-    Duration::new(seconds, u32::try_from(nanoseconds.max(0) % 1_000_000_000).unwrap_or(0))
 }
 
 fn time(nodes: &[(String, Vec<Frame>)], (node, position): Place) -> Nanoseconds {

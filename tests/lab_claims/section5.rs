@@ -412,7 +412,7 @@ fn on_other_clocks(captures: &Captures) -> Captures {
     for ((_, frames), (ahead, drift)) in captures.iter_mut().zip(clocks) {
         for frame in frames {
             let gained = (frame.at - start).as_nanos() * u128::from(drift) / 1_000_000;
-            frame.at = clocks::shifted(frame.at, ahead + i128::try_from(gained).unwrap());
+            frame.at = capture::shifted(frame.at, ahead + i128::try_from(gained).unwrap());
         }
     }
     captures

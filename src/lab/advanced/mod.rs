@@ -13,7 +13,8 @@ use super::{
     Error, LabOptions, Outcome,
     figure11::{self, ANYCAST, Node},
     machine::Process,
-    run::{self, Lab, Script},
+    run,
+    script::{Lab, Script},
     stage::Stage,
     topology::Plan,
 };

@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::{
     Error, LabOptions, MissingProgram, Outcome,
     figure11::ANYCAST,
-    run::{self, Lab, Script},
+    run,
+    script::{Lab, Script},
     stage::Stage,
 };
 use network::{HAA, MAAC, MAAE};
