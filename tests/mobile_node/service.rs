@@ -67,6 +67,17 @@ fn a_change_of_metric_is_signalled_at_once_and_noise_is_not() {
 }
 
 #[test]
+fn a_metric_that_came_before_the_first_answer_is_told_after_it() {
+    let mut ar = asking(metered());
+    assert_eq!(metrics(&sent(&mut ar)), [Offer::NO_METRIC]);
+    assert!(measured(&mut ar, 0.0, 2.0).is_empty(), "nobody knows yet whether this agent listens");
+    ar.handle_packet(at(0.1), &granted(AGENT, 0, 500, 1000, &[]));
+    assert_eq!(metrics(&of(pass(&mut ar, 0.2))), [2000]);
+    ar.handle_packet(at(0.2), &granted(AGENT, 0, 501, 1000, &[]));
+    assert!(of(pass(&mut ar, 60.0)).is_empty());
+}
+
+#[test]
 fn changes_keep_to_max_update_rate_and_the_last_value_is_the_one_that_is_told() {
     let mut ar = member(metered());
     let mut told = Vec::new();
@@ -99,8 +110,11 @@ fn an_agent_that_does_not_answer_is_not_asked_more_often_because_the_metric_chan
 #[test]
 fn a_legacy_agent_hears_of_no_metric_because_a_binding_update_would_take_the_binding_over() {
     let mut ar = asking(metered());
+    actions(&mut ar);
+    assert!(measured(&mut ar, 0.0, 1.0).is_empty());
     ar.handle_packet(at(0.0), &acknowledged(AGENT, AR1, 0, 500, 1000));
     actions(&mut ar);
+    assert!(of(pass(&mut ar, 1.0)).is_empty());
     assert!(measured(&mut ar, 1.0, 2.0).is_empty());
     assert!(drain(&mut ar, 2.0, None).is_empty());
 }

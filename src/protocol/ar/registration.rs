@@ -224,15 +224,16 @@ impl Registration {
     }
 
     /// What the responder says of itself has changed: the agent hears of it at once if it listens, which one that
-    /// granted nothing does not. An agent that does not answer hears of it when it is asked again.
+    /// granted nothing does not. An agent that does not answer hears of it when it is asked again, and one that has not
+    /// answered yet as soon as it grants the advanced model.
     pub fn signal(&mut self, now: Instant, pace: &mut Pace) -> Outcome {
         let unanswered = self.state == State::Registering && self.tries > 1;
-        let listens = self.is_member() && matches!(self.state, State::Registered | State::Registering);
+        let listens = self.advanced && matches!(self.state, State::Registered | State::Registering);
         if !listens || self.leaving {
             return Outcome::Nothing;
         }
         self.unsaid = true;
-        if unanswered || self.held {
+        if unanswered || self.held || !self.is_member() {
             return Outcome::Nothing;
         }
         self.interval = self.first_interval();
@@ -443,7 +444,7 @@ impl Registration {
             .filter(|advice| *advice != Lifetime::ZERO && *advice < answer.lifetime)
             .map_or(lifetime / 2, Lifetime::duration);
         self.next = Some(now + advised.max(INITIAL_BINDACK_TIMEOUT));
-        if self.unsaid {
+        if self.unsaid && self.is_member() {
             // What was acknowledged is out of date already: at once, or as soon as MAX_UPDATE_RATE allows.
             (self.state, self.held, self.next) = (State::Registering, true, Some(now));
         }
