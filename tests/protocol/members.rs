@@ -286,6 +286,21 @@ fn nothing_that_was_proven_can_be_changed_on_the_way() {
     assert_eq!(bench.status(&update.packet()), Some(0), "the original still counts");
 }
 
+// covers: H010 H087
+#[test]
+fn what_is_refused_is_not_answered_to_what_is_no_unicast_address() {
+    let mut bench = Bench::new();
+    let mut packet = bench.update(1).changed(|update| update.sequence += 1);
+    assert_eq!(bench.refused(&packet), Some(146));
+    // The source is in no proof and no checksum: the home address is, and the care-of address that is registered.
+    for source in ["ff0e::1", "::", "::1", "fe80::9"] {
+        let source: Ipv6Addr = source.parse().expect("an address");
+        packet[8..24].copy_from_slice(&source.octets());
+        bench.pass(1000);
+        assert!(bench.answer(&packet).is_none(), "{source}");
+    }
+}
+
 #[test]
 fn a_replay_is_refused_with_the_agents_seconds_and_the_updates_fraction() {
     let mut bench = Bench::new();

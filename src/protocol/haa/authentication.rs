@@ -10,7 +10,7 @@ use crate::protocol::auth::members::{
 };
 use crate::protocol::binding::members::Member;
 use crate::protocol::clock::Instant;
-use crate::protocol::input::Refusal;
+use crate::protocol::input::{Refusal, is_routable_unicast};
 use crate::protocol::report::Report;
 use crate::wire::chain::Packet;
 use crate::wire::mobility::{
@@ -42,7 +42,10 @@ impl Haa {
             Ok(proof) => return Ok(Some(proof)),
             Err(objection) => objection,
         };
-        let answer = objection.answer.and_then(|(status, proof)| {
+        // A proof is over the care-of address that is registered, so the packet's source may still be anything.
+        let has_addresses =
+            is_routable_unicast(&packet.header.source) && is_routable_unicast(&packet.final_source());
+        let answer = objection.answer.filter(|_| has_addresses).and_then(|(status, proof)| {
             let answered = Answered { proof: Some(proof), ..Answered::of(packet) };
             let repeated = options.iter().find_map(|option| match option {
                 MobilityOption::BindingIdentifier(of) => {
