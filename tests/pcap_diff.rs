@@ -273,17 +273,15 @@ fn kame_and_umip_differ_in_section_5_1_as_is_known() {
     );
     let totals = totals.unwrap();
     assert_eq!((totals.same, totals.different, totals.missing, totals.extra), (1, 27, 5, 20));
-    // KAME retries with the stored number + 2, UMIP with + 1; what each sends next is one more than its retry.
-    let sequence = |kame, umip| {
-        let told = |offset: i32| format!("[the one told with status 135 {offset:+}]");
-        (told(kame), told(umip))
-    };
-    assert_eq!(retries, BTreeSet::from([sequence(2, 1), sequence(3, 2)]));
+    // KAME retries with the stored number + 2, UMIP with + 1; what each sends next is one more than its retry, which
+    // is no difference of its own.
+    let told = |offset: i32| format!("[the one told with status 135 {offset:+}]");
+    assert_eq!(retries, BTreeSet::from([(told(2), told(1))]));
     let known = [
         // KAME was asked for 40 seconds, UMIP for 20; KAME repeats the lifetime in a refusal, UMIP sends 0.
         ("Binding Update mobility.lifetime", 13),
         ("Binding Acknowledgement mobility.lifetime", 13),
-        ("Binding Update mobility.sequence", 9),
+        ("Binding Update mobility.sequence", 6),
         // KAME discovered its agent, UMIP was told.
         ("missing Home Agent Address Discovery Request", 2),
         ("missing Home Agent Address Discovery Reply", 2),

@@ -14,6 +14,8 @@ use ipnet::Ipv6Net;
 use super::tree::{Field, Kind, Role, Summary, Tree, Value};
 use crate::protocol::auth::tokens::{authenticator_is_valid, binding_management_key};
 
+/// What the number of a Binding Update that follows status 135 counts from.
+const TOLD: &str = "the one told with status 135";
 /// Values of one kind that one conversation remembers.
 const REMEMBERED: usize = 8;
 /// Conversations whose numbers are remembered, per kind of number; the least recently used are forgotten first.
@@ -122,8 +124,9 @@ impl Normalisation {
             }
             Normalisation::Checksums => "Of checksums counts whether they are right.",
             Normalisation::SequenceNumbers => {
-                "A Binding Update's number counts from the sender's first in the binding, or from the one that status \
-                 135 told it; an acknowledgement's counts from its update's, or with 135 from the last accepted one."
+                "A Binding Update's number counts from the sender's first in the binding, or after status 135 from \
+                 the one told, and later ones from that update's; an acknowledgement's counts from its update's, or with \
+                 135 from the last accepted one."
             }
             Normalisation::Cookies => "A test's init cookie must be that of a test init seen before it.",
             Normalisation::Tokens => "Keygen tokens are not compared; authenticators are checked with them.",
@@ -473,7 +476,13 @@ impl Normaliser {
         match binding.senders.iter_mut().find(|sender| sender.care_of == summary.source) {
             Some(sender) => {
                 sender.previous = std::mem::replace(&mut sender.last, number);
-                Canon::Offset(sender.base_is, number.wrapping_sub(sender.base).cast_signed().into())
+                let base_is = sender.base_is;
+                let offset = number.wrapping_sub(sender.base).cast_signed().into();
+                if base_is == TOLD {
+                    // Another retry than the other side's is one difference, not one in every number after it.
+                    (sender.base, sender.base_is) = (number, "the first after status 135");
+                }
+                Canon::Offset(base_is, offset)
             }
             None => {
                 let base_is = "the sender's first";
@@ -498,7 +507,7 @@ impl Normaliser {
                 None => Canon::Word("one not seen accepted"),
             };
             if let Some(sender) = sender {
-                (sender.base, sender.base_is) = (number, "the one told with status 135");
+                (sender.base, sender.base_is) = (number, TOLD);
             }
             return canon;
         }
