@@ -234,6 +234,7 @@ pub(super) fn prepare(
                 peers: settings.route_optimisation_peers.clone(),
                 acknowledged_optimisation: settings.acknowledged_optimisation,
                 other_agents: settings.other_agents.clone(),
+                refresh_percent: settings.refresh_percent,
             };
             take_in_for_responder(host, &[care_of], &home)?;
             let service = |(anycast, service): (&Ipv6Addr, &ServiceSettings)| {

@@ -1,4 +1,4 @@
-//! The protocol core against the conformance catalogue (RFC 3775, thesis section 5), the recorded KAME daemons and
+//! The protocol core against the conformance catalogue (RFC 3775, thesis section 5), KAME's published keys and
 //! random input, all in virtual time. A test is named after the catalogue's case, letter and number first.
 //! Run by `cargo test --test protocol`.
 

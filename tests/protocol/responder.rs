@@ -5,7 +5,7 @@
 use std::net::Ipv6Addr;
 
 use mga_node::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
-use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ReverseTunnelEnd};
+use mga_node::protocol::ar::{AnycastConfig, Ar, ArCommand, ArConfig, ArPolicy, ReverseTunnelEnd};
 use mga_node::protocol::auth::seal::{SealKey, seal};
 use mga_node::protocol::auth::tokens::binding_management_key;
 use mga_node::protocol::clock::Instant;
@@ -169,6 +169,17 @@ fn n027_accepted_it_installs_its_rules_and_refreshes_at_half_time() {
         assert!(done.contains(&Action::InstallRule(rule)), "{rule:?}");
     }
     assert_eq!(updates(&ar.pass(at(20.2))), [(20.1, 501, 10)]);
+}
+
+#[test]
+fn n027_the_operator_says_how_much_of_a_lifetime_passes_before_a_refresh() {
+    for (refresh_percent, seconds) in [(10, 4.0), (95, 38.0)] {
+        let policy = ArPolicy { refresh_percent, ..ArPolicy::default() };
+        let mut ar = start(config()).with_policy(policy);
+        ar.handle_packet(at(0.0), &acknowledgement(0, 500, 10));
+        ar.actions();
+        assert_eq!(updates(&ar.pass(at(seconds))), [(seconds, 501, 10)]);
+    }
 }
 
 #[test]

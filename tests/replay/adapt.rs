@@ -43,6 +43,9 @@ pub struct Tokens {
     recorded: BTreeMap<(IsHome, Ipv6Addr, u16), Test>,
     /// By kind and cookie.
     ours: BTreeMap<(IsHome, [u8; 8]), Test>,
+    /// By kind, receiver and nonce index, if an update with tokens of tests that were not kept is to be sealed with
+    /// ours.
+    unseen: Option<BTreeMap<(IsHome, Ipv6Addr, u16), Test>>,
 }
 
 fn test_of(packet: &[u8]) -> Option<(IsHome, Ipv6Addr, Test)> {
@@ -65,6 +68,38 @@ impl Tokens {
     fn both(&self, is_home: IsHome, address: Ipv6Addr, index: u16) -> Option<(&Test, &Test)> {
         let recorded = self.recorded.get(&(is_home, address, index))?;
         Some((recorded, self.ours.get(&(is_home, recorded.cookie))?))
+    }
+
+    /// The same for captures that leave out some of the tests: what was sealed with tokens of a nonce of which no test
+    /// was kept is taken as right, and sealed with the tokens that ours issued under that index.
+    pub fn also_unseen() -> Self {
+        Self { unseen: Some(BTreeMap::new()), ..Self::default() }
+    }
+
+    /// Our token under this index, if the recorded initiator's was not kept.
+    fn instead(&self, is_home: IsHome, address: Ipv6Addr, index: u16) -> Option<&Test> {
+        let is_kept = self.recorded.contains_key(&(is_home, address, index));
+        self.unseen.as_ref().filter(|_| !is_kept)?.get(&(is_home, address, index))
+    }
+
+    /// What is sealed by tokens that were not kept.
+    fn sealed_by_ours(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let packet = Packet::parse(bytes).ok()?;
+        let mut header = mobility_of(&packet)?;
+        let (home_address, correspondent) = (packet.final_source(), packet.header.destination);
+        let Message::BindingUpdate(update) = &header.message else { return None };
+        let (home, care_of) = update.options.iter().find_map(|option| match option {
+            MobilityOption::NonceIndices { home, care_of } => Some((*home, *care_of)),
+            _ => None,
+        })?;
+        let home = self.instead(true, home_address, home)?;
+        let care_of = self.instead(false, packet.header.source, care_of);
+        let key = binding_management_key(&home.token, care_of.map(|test| &test.token));
+        let key = SealKey { binding_management_key: &key, care_of: packet.header.source, correspondent };
+        seal(&mut header, key);
+        let mut adapted = bytes.get(..packet.upper.offset)?.to_vec();
+        adapted.extend(header.emit_for(&home_address, &packet.final_destination()));
+        Some(adapted)
     }
 
     fn sealed_anew(&self, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -115,13 +150,17 @@ impl Adapt for Tokens {
     }
 
     fn ours_sent(&mut self, packet: &[u8]) {
-        if let Some((is_home, _, test)) = test_of(packet) {
+        if let Some((is_home, to, test)) = test_of(packet) {
+            if let Some(unseen) = &mut self.unseen {
+                unseen.insert((is_home, to, test.nonce_index), test.clone());
+            }
             self.ours.insert((is_home, test.cookie), test);
         }
     }
 
     fn received(&mut self, packet: Vec<u8>) -> Option<Vec<u8>> {
-        Some(self.sealed_anew(&packet).unwrap_or(packet))
+        let adapted = self.sealed_anew(&packet).or_else(|| self.sealed_by_ours(&packet));
+        Some(adapted.unwrap_or(packet))
     }
 }
 
@@ -192,6 +231,14 @@ impl Questions {
         (self.recorded.get(&key) == Some(&recorded)).then(|| self.ours.get(&key).copied()).flatten()
     }
 
+    /// The number in an acknowledgement: as much greater as our last is greater than the recorded node's last. That is
+    /// right for what status 135 tells too, as whoever else registers counts on from what this node had.
+    fn told_ours(&self, from: Ipv6Addr, told: u16) -> Option<u16> {
+        let key = (Asked::Binding, from);
+        let (recorded, ours) = (narrow(*self.recorded.get(&key)?), narrow(*self.ours.get(&key)?));
+        Some(told.wrapping_add(ours.wrapping_sub(recorded)))
+    }
+
     /// True for the prefixes that only the recorded node asked for. An agent would not tell ours.
     fn is_unasked(&self, bytes: &[u8]) -> bool {
         Packet::parse(bytes).is_ok_and(|packet| {
@@ -234,7 +281,7 @@ impl Questions {
                     test.cookie = self.ours_for(Asked::CareOfTest, from, test.cookie)?;
                 }
                 Message::BindingAcknowledgement(message) => {
-                    message.sequence = narrow(self.ours_for(Asked::Binding, from, wide(message.sequence))?);
+                    message.sequence = self.told_ours(from, message.sequence)?;
                     if let Some(home) = self.tokens.get(&(true, from)) {
                         let key = binding_management_key(home, self.tokens.get(&(false, from)));
                         let care_of = packet.header.destination;

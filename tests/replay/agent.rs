@@ -9,14 +9,17 @@ use mga_node::protocol::haa::{Haa, HaaConfig, HomeLinkConfig};
 use mga_node::wire::mobility::Lifetime;
 
 use crate::adapt::AsRecorded;
-use crate::judge::Judge;
+use crate::judge::{Cast, Judge};
 use crate::recording::{Recording, source_of};
-use crate::replayer::{Replayer, Stack};
+use crate::replayer::{Gap, Replayer, Stack};
 
-const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
+pub const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
+
+/// UMIP's kernel answered alone then.
+const OFF: &str = "no daemon ran, only its kernel answered";
 
 /// KAME granted what it was asked for and did not probe.
-fn kame() -> (HaaConfig, HomeLinkConfig) {
+pub fn kame() -> (HaaConfig, HomeLinkConfig) {
     (config(Lifetime(u16::MAX), false), HomeLinkConfig::default())
 }
 
@@ -39,24 +42,23 @@ fn config(max_lifetime: Lifetime, duplicate_address_detection: bool) -> HaaConfi
 }
 
 pub fn replay(judge: &mut Judge) {
-    // From when to when, in seconds, no daemon ran; UMIP's kernel answered alone then.
-    let no_gap: &[(f64, f64)] = &[];
+    let no_gap: &[Gap] = &[];
     let recordings = [
         ("kame/kame-section5.1", kame(), no_gap),
         ("kame/kame-registration", kame(), no_gap),
-        ("kame/kame-dereg-foreign", kame(), &[(20.0, 20.1)]),
+        ("kame/kame-dereg-foreign", kame(), &[(20.0, 20.1, "the daemon was restarted")]),
         ("kame/kame-section5.2", kame(), no_gap),
         ("kame/kame-section5.3", kame(), no_gap),
         ("kame/kame-cn", kame(), no_gap),
         ("umip/umip-section5.1-seq200-100", umip(60), no_gap),
         ("umip/umip-section5.1", umip(60), no_gap),
-        ("umip/umip-ha-registration", umip(28), &[(119.0, f64::MAX)]),
+        ("umip/umip-ha-registration", umip(28), &[(119.0, f64::MAX, OFF)]),
         ("umip/umip-ha-registration-dhaad-move", umip(60), no_gap),
         ("umip/umip-5.2", umip(60), no_gap),
         ("umip/umip-5.3", umip(60), no_gap),
         ("umip/umip-5.3-both-optimized", umip(60), no_gap),
-        ("umip/umip-cn-lifetime-brr", umip(400), &[(220.0, f64::MAX)]),
-        ("umip/umip-restart-be", umip(400), &[(40.5, 60.0)]),
+        ("umip/umip-cn-lifetime-brr", umip(400), &[(220.0, f64::MAX, OFF)]),
+        ("umip/umip-restart-be", umip(400), &[(40.5, 60.0, OFF)]),
     ];
     for (folder, (config, home_link), gaps) in recordings {
         let recording = Recording::open(&format!("{folder}/haa"), AGENT);
@@ -69,15 +71,15 @@ fn replay_one(
     recording: &Recording,
     mut config: HaaConfig,
     home_link: HomeLinkConfig,
-    gaps: &[(f64, f64)],
+    gaps: &[Gap],
 ) {
-    config.link_address = recording.link_address;
+    config.link_address = *recording.link_addresses.first().expect("an interface");
     let own_link_local = |frame| source_of(frame).filter(Ipv6Addr::is_unicast_link_local);
     config.link_local =
         recording.frames.iter().filter(|frame| recording.is_sent(frame)).find_map(own_link_local);
     let own: Vec<_> = [AGENT].into_iter().chain(config.link_local).collect();
     let agent = |_| Haa::on_home_link(config.clone(), home_link);
     let node = Replayer::new(agent(Instant::START), recording, &own);
-    let (expected, actual) = node.live(gaps, agent, Stack::Router, &mut AsRecorded, |_, _, _| {});
-    judge.compare(&recording.name, expected, actual);
+    let (expected, actual) = node.live(gaps, agent, Stack::Router, &mut AsRecorded, Vec::new());
+    judge.compare(Cast { name: &recording.name, role: "agent", gaps }, expected, actual);
 }

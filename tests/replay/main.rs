@@ -12,6 +12,8 @@ mod judge;
 mod recording;
 mod replayer;
 mod responder;
+mod stimuli;
+mod table;
 
 use judge::Judge;
 
@@ -22,5 +24,6 @@ fn our_roles_answer_the_recorded_packets_as_kame_and_umip_did() {
     agent::replay(&mut judge);
     initiator::replay(&mut judge);
     responder::replay(&mut judge);
+    stimuli::replay(&mut judge);
     judge.verdict();
 }

@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use mga_node::forwarding::user::{Direction, Fate, Forwarder};
-use mga_node::pcap::capture::{Frame, Link};
+use mga_node::pcap::capture::Frame;
 use mga_node::protocol::action::{Action, Observation, RuleKind};
 use mga_node::protocol::ai::Ai;
 use mga_node::protocol::ar::Ar;
@@ -69,6 +69,18 @@ pub enum Stack {
     Router,
 }
 
+/// From when to when, in seconds of the recording, nothing is replayed, and why.
+pub type Gap = (f64, f64, &'static str);
+
+/// What an operator tells a node, and when: since the epoch of the recording.
+pub struct Order<R> {
+    pub at: Duration,
+    pub act: Act<R>,
+}
+
+/// What is done to a role, and when for it.
+pub type Act<R> = Box<dyn Fn(&mut R, Instant)>;
+
 /// A node that lives through a recording.
 pub struct Replayer<'a, R> {
     role: R,
@@ -105,50 +117,64 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// Lives through the recording. In a gap no daemon ran, and neither does ours; after it a new one starts from
-    /// `start`, which is told when. `operate` is told what the recorded node sends, and does what its operator did. Gives back what the recorded node saw, and what ours did, without the gaps.
+    /// `start`, which is told when. `orders` are what its operator does, in order. Gives back what the recorded node
+    /// saw, and what ours did, without the gaps.
     pub fn live(
         mut self,
-        gaps: &[(f64, f64)],
+        gaps: &[Gap],
         mut start: impl FnMut(Instant) -> R,
         stack: Stack,
         adapt: &mut dyn Adapt,
-        mut operate: impl FnMut(&mut R, Instant, &[u8]),
+        orders: Vec<Order<R>>,
     ) -> (Vec<Frame>, Vec<Frame>) {
         let mut expected = Vec::new();
+        let mut orders = orders.into_iter().peekable();
         let mut last = 0.0;
         for frame in &self.recording.frames {
             let seconds = self.recording.seconds(frame);
-            if gaps.iter().any(|(from, to)| (*from..*to).contains(&seconds)) {
+            let is_due = |order: &Order<R>| order.at <= frame.at;
+            if gaps.iter().any(|(from, to, _)| (*from..*to).contains(&seconds)) {
+                while orders.next_if(is_due).is_some() {}
                 continue;
             }
-            if gaps.iter().any(|(from, _)| (last..seconds).contains(from)) {
+            if gaps.iter().any(|(from, ..)| (last..seconds).contains(from)) {
                 self.restart(start(self.instant(frame.at)));
             }
             last = seconds;
             let already = self.capture.len();
+            while let Some(order) = orders.next_if(is_due) {
+                self.pass(order.at);
+                let now = self.instant(order.at);
+                (order.act)(&mut self.role, now);
+                self.settle(now);
+            }
+            self.pass(frame.at);
+            self.settle(self.instant(frame.at));
+            self.tell(already, adapt);
+            let already = self.capture.len();
             if self.recording.is_received(frame) {
                 expected.push(frame.clone());
-                self.pass(frame.at);
                 if let Some(ipv6) = adapt.received(frame.ipv6.clone()) {
                     self.receive(Frame { ipv6, ..frame.clone() });
                 }
             } else if self.recording.is_sent(frame) {
                 expected.push(frame.clone());
                 adapt.recorded_sent(&frame.ipv6);
-                self.pass(frame.at);
-                let now = self.instant(frame.at);
-                operate(&mut self.role, now, &frame.ipv6);
-                self.settle(now);
                 self.send_as_recorded(frame, stack);
             }
-            let ours = self.capture.iter().skip(already).filter(|frame| self.recording.is_sent(frame));
-            ours.for_each(|frame| adapt.ours_sent(&frame.ipv6));
+            self.tell(already, adapt);
         }
-        let is_over = gaps.iter().any(|(_, to)| *to == f64::MAX);
+        let is_over = gaps.iter().any(|(_, to, _)| *to == f64::MAX);
         if !is_over && let Some(last) = self.recording.frames.last() {
             self.pass(last.at);
         }
         (expected, self.capture)
+    }
+
+    /// Tells what ours sent since the capture had so many packets.
+    fn tell(&self, already: usize, adapt: &mut dyn Adapt) {
+        let new = self.capture.iter().skip(already);
+        new.filter(|frame| self.recording.is_sent(frame)).for_each(|frame| adapt.ours_sent(&frame.ipv6));
     }
 
     /// What the recorded node's stack said, ours says at that time.
@@ -277,7 +303,7 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     fn transmit(&mut self, now: Instant, ipv6: Vec<u8>) {
-        let link = Link::Ethernet { source: self.recording.link_address, destination: [0; 6] };
+        let link = self.recording.link();
         self.capture.push(Frame { at: self.moment(now), link, ipv6, cut: false });
     }
 
@@ -333,7 +359,8 @@ fn stack_packet(frame: &Frame, tunnelled: bool) -> Option<Vec<u8>> {
     }
     let plain = Packet::parse(buffer.as_slice()).ok()?;
     let is_data = match plain.upper.protocol {
-        6 | 17 => true,
+        // The first piece of a packet is told by what it begins with, a later one by its header.
+        6 | 17 | next_header::FRAGMENT => true,
         next_header::ICMPV6 => matches!(plain.payload().first(), Some(128 | 129)),
         _ => false,
     };

@@ -13,6 +13,7 @@ use super::settings::{
 use super::words::{AnycastEntry, Given, Role};
 use super::{ConfigError, RUN_DIRECTORY};
 use crate::platform::ROUTE_PROTOCOL;
+use crate::protocol::ar::DEFAULT_REFRESH_PERCENT;
 use crate::protocol::input::is_routable_unicast;
 
 /// What a responder asks for unless told otherwise, in seconds: the longest that return routability bindings live.
@@ -203,6 +204,13 @@ impl Given {
                 "give a global address of the interface",
             )?;
         }
+        let refresh_percent = self.refresh_percent.unwrap_or(DEFAULT_REFRESH_PERCENT);
+        wrong_unless(
+            (10..=95).contains(&refresh_percent),
+            "refresh-percent",
+            refresh_percent,
+            "give a percentage of the lifetime from 10 to 95, so that refreshes are neither a flood nor too late",
+        )?;
         let home_prefix_length = self.home_prefix_length.unwrap_or(64);
         wrong_unless(
             home_prefix_length <= 120,
@@ -229,6 +237,7 @@ impl Given {
             route_optimisation_peers: self.route_optimisation_peers,
             acknowledged_optimisation: self.acknowledged_optimisation.unwrap_or(false),
             other_agents: self.other_agents,
+            refresh_percent,
         })
     }
 
@@ -341,6 +350,21 @@ mod tests {
         assert!(message.starts_with("route-protocol = 4: "), "{message}");
         let message = error(&format!("{agent}preference = 1"));
         assert_eq!(message, "preference means nothing to role maa: leave it out");
+    }
+
+    #[test]
+    fn the_moment_of_a_refresh_is_settled_and_said_again() {
+        let responder = "role='ar'\ninterface='e'\nagent='::'\nauthentication='none'\n";
+        let text = |percent: u8| {
+            format!("{responder}refresh-percent = {percent}\n[[anycast]]\naddress='2001:db8::a'")
+        };
+        let settings = given(&text(95)).settle().expect("good settings");
+        let RoleSettings::Ar(ar) = &settings.role else { panic!("not a responder") };
+        assert_eq!(ar.refresh_percent, 95);
+        assert_eq!(settings.words().settle().expect("the same again"), settings);
+        for wrong in [9, 96] {
+            assert!(error(&text(wrong)).starts_with(&format!("refresh-percent = {wrong}:")));
+        }
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct ArSettings {
     pub route_optimisation_peers: Vec<PeerPolicy>,
     pub acknowledged_optimisation: bool,
     pub other_agents: Vec<Ipv6Addr>,
+    /// Of a granted lifetime.
+    pub refresh_percent: u8,
 }
 
 /// Settings of an initiator.
@@ -192,6 +194,7 @@ impl ArSettings {
             route_optimisation_peers: self.route_optimisation_peers,
             acknowledged_optimisation: Some(self.acknowledged_optimisation),
             other_agents: self.other_agents,
+            refresh_percent: Some(self.refresh_percent),
             ..self.identity.map_or_else(no_keys, IdentitySettings::words)
         }
     }

@@ -267,6 +267,7 @@ words! {
     route_optimisation_peers: Vec<PeerPolicy>, for [Ar];
     acknowledged_optimisation: Option<bool>, for [Ar];
     other_agents: Vec<Ipv6Addr>, for [Ar];
+    refresh_percent: Option<u8>, for [Ar];
 }
 
 impl Given {

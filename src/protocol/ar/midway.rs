@@ -156,7 +156,9 @@ impl Ar {
             if !self.midway.contains_key(&key) {
                 let config = AnycastConfig { agent: Some(agent), ..config.clone() };
                 let first = self.random.number16();
-                self.midway.insert(key, Registration::new(config, first).advanced_if(true));
+                let mut registration = Registration::new(config, first).advanced_if(true);
+                registration.refresh_percent = self.policy.refresh_percent;
+                self.midway.insert(key, registration);
             }
             if self.midway.get(&key).is_some_and(Registration::is_idle) {
                 self.step_midway(now, key, |registration, random, pace| {

@@ -47,7 +47,7 @@ use registration::Registration;
 use service::Service;
 
 pub use correspondent::CorrespondentView;
-pub use policy::{ArPolicy, PeerPolicy};
+pub use policy::{ArPolicy, DEFAULT_REFRESH_PERCENT, PeerPolicy};
 pub use registration::RegistrationView;
 pub use service::{ServiceConfig, ServiceView};
 
@@ -259,6 +259,9 @@ impl Ar {
     pub fn with_policy(mut self, policy: ArPolicy) -> Self {
         for registration in self.registrations.values_mut() {
             registration.set_other_agents(&policy.other_agents);
+        }
+        for registration in self.registrations.values_mut().chain(self.midway.values_mut()) {
+            registration.refresh_percent = policy.refresh_percent;
         }
         self.policy = policy;
         self

@@ -18,7 +18,7 @@ pub struct PeerPolicy {
 }
 
 /// Everything that has a default which suits most responders.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArPolicy {
     /// Exceptions from the general rule on route optimisation.
     pub peers: Vec<PeerPolicy>,
@@ -26,6 +26,23 @@ pub struct ArPolicy {
     pub acknowledged_optimisation: bool,
     /// Agents tried, in this order and over again, when the configured or discovered ones fail (RFC 3775 11.7.1).
     pub other_agents: Vec<Ipv6Addr>,
+    /// How much of a granted lifetime passes before the binding is refreshed where the agent advises nothing, in
+    /// percent (RFC 3775 11.7.1 leaves that to the node: KAME refreshed after 50, UMIP after 95).
+    pub refresh_percent: u8,
+}
+
+/// Of a lifetime; half of it leaves time for every retransmission.
+pub const DEFAULT_REFRESH_PERCENT: u8 = 50;
+
+impl Default for ArPolicy {
+    fn default() -> Self {
+        Self {
+            peers: Vec::new(),
+            acknowledged_optimisation: false,
+            other_agents: Vec::new(),
+            refresh_percent: DEFAULT_REFRESH_PERCENT,
+        }
+    }
 }
 
 impl ArPolicy {

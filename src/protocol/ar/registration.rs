@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::AnycastConfig;
 use super::status::{asks_for_another_agent, refusal, refuses_identifiers};
+use super::{AnycastConfig, DEFAULT_REFRESH_PERCENT};
 use crate::protocol::binding::sequence::{after_out_of_window, is_newer};
 use crate::protocol::clock::Instant;
 use crate::protocol::input::is_routable_unicast;
@@ -137,6 +137,8 @@ pub struct Registration {
     pub leaving: bool,
     /// The care-of address that the agent last acknowledged.
     pub bound_care_of: Option<Ipv6Addr>,
+    /// When a binding is refreshed for which the agent advises nothing, in percent of what it granted.
+    pub refresh_percent: u8,
     state: State,
     /// The de-registration is that of a responder that came home.
     homeward: bool,
@@ -182,6 +184,7 @@ impl Registration {
             config,
             leaving: false,
             bound_care_of: None,
+            refresh_percent: DEFAULT_REFRESH_PERCENT,
             state: State::Idle,
             homeward: false,
             at_home: false,
@@ -442,7 +445,7 @@ impl Registration {
         let advised = answer
             .refresh_advice
             .filter(|advice| *advice != Lifetime::ZERO && *advice < answer.lifetime)
-            .map_or(lifetime / 2, Lifetime::duration);
+            .map_or(lifetime * u32::from(self.refresh_percent) / 100, Lifetime::duration);
         self.next = Some(now + advised.max(INITIAL_BINDACK_TIMEOUT));
         if self.unsaid && self.is_member() {
             // What was acknowledged is out of date already: at once, or as soon as MAX_UPDATE_RATE allows.
