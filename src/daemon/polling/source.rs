@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
+use ureq::Body;
+use ureq::http::Response;
 
 use crate::platform;
 
@@ -112,10 +114,13 @@ impl Source {
                 // Exact for fewer connections than any host has.
                 return Ok(Some(platform::established_connections(anycast)? as f64));
             }
-            Self::File(path) => file(path)?,
+            Self::File(path) if numbered => file(path)?,
+            Self::File(path) => return ordinary(path).map(|()| None),
             Self::Command(words) => command(words, anycast, timeout, stopped)?,
+            // A status says it all, however long the answer behind it is.
+            Self::Http { url, field: None } if !numbered => return http(url, timeout).map(|_| None),
             Self::Http { url, field } => {
-                let body = http(url, timeout)?;
+                let body = body(http(url, timeout)?, timeout)?;
                 match field {
                     Some(field) if numbered => field_of(&body, field)?,
                     Some(field) => {
@@ -130,14 +135,19 @@ impl Source {
     }
 }
 
-fn file(path: &PathBuf) -> Result<String, Trouble> {
-    // A pipe or a device could keep the thread for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file").into());
+/// Fails unless it is there and a file: a pipe or a device could keep the thread for ever.
+fn ordinary(path: &Path) -> Result<(), Trouble> {
+    match fs::metadata(path)?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file").into()),
     }
-    let mut text = String::new();
-    File::open(path)?.take(LONGEST_ANSWER).read_to_string(&mut text)?;
-    Ok(text)
+}
+
+fn file(path: &Path) -> Result<String, Trouble> {
+    ordinary(path)?;
+    let mut octets = Vec::new();
+    File::open(path)?.take(LONGEST_ANSWER).read_to_end(&mut octets)?;
+    Ok(String::from_utf8_lossy(&octets).into_owned())
 }
 
 /// Runs a program in a process group of its own, which is killed when it takes too long, or when nobody wants to know
@@ -161,8 +171,8 @@ fn command(
         .stderr(Stdio::null())
         .process_group(0);
     platform::die_with_parent(&mut command);
-    let mut running = Running(command.spawn()?);
-    let mut output = running.0.stdout.take();
+    let mut running = Running { child: command.spawn()?, has_ended: false };
+    let mut output = running.child.stdout.take();
     let mut text = Vec::new();
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -194,8 +204,9 @@ fn command(
             }
         }
         if output.is_none()
-            && let Some(status) = running.0.try_wait()?
+            && let Some(status) = running.child.try_wait()?
         {
+            running.has_ended = true;
             let text = String::from_utf8_lossy(&text).into_owned();
             return if status.success() { Ok(text) } else { Err(Trouble::Failed(status)) };
         }
@@ -203,29 +214,47 @@ fn command(
 }
 
 /// A program that does not outlive the interest in it.
-struct Running(Child);
+struct Running {
+    child: Child,
+    /// It ended by itself and was waited for.
+    has_ended: bool,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What it started goes too. Gone already is as good.
-        if let (Ok(None), Ok(group)) = (self.0.try_wait(), i32::try_from(self.0.id())) {
+        if self.has_ended {
+            return;
+        }
+        // What it started goes too, also when it is only that which keeps the output open. Its number is its own until it
+        // is waited for.
+        if let Ok(group) = i32::try_from(self.child.id()) {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
-        let _ = self.0.wait();
+        let _ = self.child.wait();
     }
 }
 
-fn http(url: &str, timeout: Duration) -> Result<String, Trouble> {
+/// The answer to a GET request, whose status is good; its body has not been read yet.
+fn http(url: &str, timeout: Duration) -> Result<Response<Body>, Trouble> {
     let config = ureq::Agent::config_builder().timeout_global(Some(timeout)).proxy(None).build();
-    let error = |error: ureq::Error| match error {
+    let answer = ureq::Agent::new_with_config(config).get(url).call();
+    let answer = answer.map_err(|error| of_http(error, timeout))?;
+    match answer.status().is_success() {
+        true => Ok(answer),
+        false => Err(Trouble::Http(format!("the server answers {}", answer.status()))),
+    }
+}
+
+fn body(mut answer: Response<Body>, timeout: Duration) -> Result<String, Trouble> {
+    let body = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string();
+    body.map_err(|error| of_http(error, timeout))
+}
+
+fn of_http(error: ureq::Error, timeout: Duration) -> Trouble {
+    match error {
         ureq::Error::Timeout(_) => Trouble::TimedOut(timeout),
         error => Trouble::Http(error.to_string()),
-    };
-    let mut answer = ureq::Agent::new_with_config(config).get(url).call().map_err(error)?;
-    if !answer.status().is_success() {
-        return Err(Trouble::Http(format!("the server answers {}", answer.status())));
     }
-    answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string().map_err(error)
 }
 
 /// The field of a JSON text at a pointer (RFC 6901), as text.
@@ -312,6 +341,10 @@ mod tests {
             assert_eq!(health(&source), Ok(None), "that it is there is enough");
         }
         fs::remove_file(&path).expect("removed");
+        let mark = scratch("mark");
+        fs::write(&mark, [0xff, 0xfe]).expect("written");
+        assert_eq!(health(&Source::File(mark.clone())), Ok(None), "whatever is in it");
+        fs::remove_file(&mark).expect("removed");
         let folder = Source::File(std::env::temp_dir());
         assert_eq!(number(&folder), Err("it is no ordinary file".to_owned()));
     }
@@ -333,8 +366,14 @@ mod tests {
 
     #[test]
     fn a_program_that_takes_too_long_is_killed_with_all_it_started() {
-        let path = scratch("pid");
-        let script = format!("sleep 600 & echo $! > {}; wait", path.display());
+        killed_with_all_it_started("waits", "wait");
+        // What it started keeps its output open.
+        killed_with_all_it_started("ends", "exit");
+    }
+
+    fn killed_with_all_it_started(name: &str, then: &str) {
+        let path = scratch(name);
+        let script = format!("sleep 600 & echo $! > {}; {then}", path.display());
         let trouble = ask(&shell(&script), true, Duration::from_secs(1)).expect_err("too slow");
         assert!(matches!(trouble, Trouble::TimedOut(_)), "{trouble}");
         let sleeper: i32 = fs::read_to_string(&path).expect("its number").trim().parse().expect("a number");
@@ -376,6 +415,9 @@ mod tests {
     #[test]
     fn the_status_and_the_field_of_an_http_server_tell_health() {
         assert_eq!(health(&http("200 OK", "", None)), Ok(None));
+        let long: &'static str = "x".repeat(LONGEST_ANSWER as usize + 1).leak();
+        assert_eq!(health(&http("200 OK", long, None)), Ok(None), "the status says it");
+        assert!(number(&http("200 OK", long, None)).is_err());
         let down = health(&http("503 Service Unavailable", "", None));
         assert!(down.is_err_and(|trouble| trouble.contains("503")));
         let field = |body| health(&http("200 OK", body, Some("/status")));
