@@ -168,6 +168,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_another_user_is_refused() {
+        let folder = Folder::new("owners");
+        let path = folder.file("another", GOOD, 0o600);
+        if std::os::unix::fs::chown(&path, Some(4711), None).is_err() {
+            return eprintln!("skipped: only root can give a file away");
+        }
+        let message = read(&path).expect_err("it is another's").to_string();
+        assert!(message.contains("belongs to user 4711"), "{message}");
+    }
+
+    #[test]
     fn only_regular_files_are_read_and_nothing_is_waited_for() {
         let folder = Folder::new("kinds");
         let pipe = folder.0.join("pipe");
