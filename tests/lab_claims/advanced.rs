@@ -126,6 +126,10 @@ fn several_responders_serve_one_address_and_every_claim_can_fail() {
     ] {
         let spread = step(name, judge);
         spread.fails("share", given_away(wrong, 120));
+        if wrong == Node::Ar1 {
+            // All means all.
+            spread.fails("share", given_away(wrong, 2));
+        }
         spread.fails("share", |view, _| drop_if(view.inner().source.segments()[7] == 1));
         spread.fails("answered", |view, _| drop_if(answers(view)));
         spread.fails_on_nothing();
@@ -233,13 +237,7 @@ fn several_responders_serve_one_address_and_every_claim_can_fail() {
 
     let keys = step("keys", claims::keys);
     keys.fails("proved", |view, packet| match view.mobility() {
-        Some(Message::BindingUpdate(_)) if view.outer.source == Node::Ar1.address() => {
-            with_message(packet, |message| {
-                let Message::BindingUpdate(update) = message else { unreachable!() };
-                update.options.retain(|option| !matches!(option, MobilityOption::MessageAuthentication(_)));
-                mga_node::wire::mobility::align(12, &update.options).clone_into(&mut update.options);
-            })
-        }
+        Some(Message::BindingUpdate(_)) if view.outer.source == Node::Ar1.address() => without_proof(packet),
         _ => Dose::Keep,
     });
     keys.fails("intruder", |view, packet| match view.mobility() {
@@ -251,8 +249,22 @@ fn several_responders_serve_one_address_and_every_claim_can_fail() {
         }
         _ => Dose::Keep,
     });
+    // As if the refusal had been for the update without a key.
+    keys.fails("intruder", |view, packet| match view.mobility() {
+        Some(Message::BindingUpdate(_)) if view.outer.source == Node::Ar2.address() => without_proof(packet),
+        _ => Dose::Keep,
+    });
     keys.fails("intruder", given_away(Node::Ar2, 20));
     keys.fails_on_nothing();
+}
+
+/// A Binding Update without its proof.
+fn without_proof(packet: &[u8]) -> Dose {
+    with_message(packet, |message| {
+        let Message::BindingUpdate(update) = message else { unreachable!() };
+        update.options.retain(|option| !matches!(option, MobilityOption::MessageAuthentication(_)));
+        mga_node::wire::mobility::align(12, &update.options).clone_into(&mut update.options);
+    })
 }
 
 fn drains(options: &[MobilityOption]) -> bool {

@@ -114,7 +114,9 @@ impl<'a> Step<'a> {
         if first + second != usize::from(SOURCES) {
             return Err(Seen::nothing(words));
         }
-        match percent.contains(&(first * 100 / usize::from(SOURCES))) {
+        // Not divided: one of two hundred is more than none.
+        let of_all = |percent: &usize| percent * usize::from(SOURCES);
+        match (of_all(percent.start())..=of_all(percent.end())).contains(&(first * 100)) {
             true => Ok(Seen::nothing(words)),
             false => Err(Seen::nothing(words)),
         }
@@ -609,12 +611,22 @@ fn intruder<'a>(step: &Step<'a>) -> Judgement<'a> {
         matches!(home.message, HomeMessage::Acknowledgement { status, .. }
             if Status(status) == Status::AUTHENTICATION_FAILED)
     });
-    let without = step.observation.packets().find(|(_, view)| {
-        view.outer.source == Node::Ar2.address()
-            && view
-                .mobility()
-                .is_some_and(|message| matches!(message, Message::BindingUpdate(_)) && !has_proof(message))
-    });
+    let update = |proven: bool| {
+        step.observation.packets().find(|(_, view)| {
+            view.outer.source == Node::Ar2.address()
+                && view.mobility().is_some_and(|message| {
+                    matches!(message, Message::BindingUpdate(_)) && has_proof(message) == proven
+                })
+        })
+    };
+    let without = update(false);
+    let with = update(true).map_or(Duration::MAX, |(passage, _)| passage.at());
+    let answer = messages
+        .iter()
+        .find(|home| matches!(home.message, HomeMessage::Acknowledgement { .. }) && home.passage.at() < with);
+    if let Some(answer) = answer {
+        return Err(Seen::new("an answer to an update without a key", [answer.passage]));
+    }
     match (without, refused) {
         (Some((without, _)), Some(refused)) => {
             Ok(Seen::new("no answer without a key, 146 with a wrong one", [without, refused.passage]))
