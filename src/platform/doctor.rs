@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Host, Intake, Options, Received, Steal, system};
+use super::{Error, Host, Intake, Interface, InterfaceAddress, Options, Received, Steal, system};
 use crate::wire::{
     PacketBuffer,
     ipv6::{self, Ipv6Header, next_header},
@@ -100,6 +100,27 @@ impl Check {
             }
             _ => Check::bad(name, error.to_string(), "see the system's log"),
         }
+    }
+}
+
+/// The verdict about the addresses of the interface a node shall run on; `remedy` says how this system is given one.
+pub(super) fn addressed(
+    name: &'static str,
+    interface: &Interface,
+    addresses: &[InterfaceAddress],
+    remedy: String,
+) -> Check {
+    let Interface { name: link, mtu, .. } = interface;
+    match addresses.iter().find(|found| !found.address.is_unicast_link_local()) {
+        Some(InterfaceAddress { address, prefix_length, tentative: false, .. }) => {
+            Check::good(name, format!("{link} has {address}/{prefix_length}, MTU {mtu}"))
+        }
+        Some(found) => Check::bad(
+            name,
+            format!("{} on {link} is tentative, or somebody else has it", found.address),
+            "wait a moment; if it stays so, another host has the address",
+        ),
+        None => Check::bad(name, format!("{link} has no global IPv6 address"), remedy),
     }
 }
 

@@ -28,7 +28,8 @@ pub enum Intake {
     Tap,
 }
 
-/// One packet that came in: whole, checksummed and no longer than the link's MTU.
+/// One packet that came in: whole, checksummed and no longer than the link's MTU, but for a tunnel packet that the kernel
+/// has put together from pieces.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The IPv6 packet, without any link-layer header.

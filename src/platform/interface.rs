@@ -66,3 +66,15 @@ pub struct InterfaceAddress {
     /// Not to be used for new communication (RFC 4862 5.5.4).
     pub deprecated: bool,
 }
+
+/// Those of an interface's addresses that are known beyond its link.
+pub(super) fn global(mut addresses: Vec<InterfaceAddress>) -> Vec<InterfaceAddress> {
+    addresses.retain(|found| !found.address.is_unicast_link_local());
+    addresses
+}
+
+/// The link-local one of an interface's addresses, once it may be used.
+pub(super) fn link_local(addresses: &[InterfaceAddress]) -> Option<Ipv6Addr> {
+    let usable = |found: &&InterfaceAddress| found.address.is_unicast_link_local() && !found.tentative;
+    addresses.iter().find(usable).map(|found| found.address)
+}

@@ -13,6 +13,7 @@ mod interface;
 mod journal;
 mod load;
 mod pool;
+mod probe;
 mod program;
 mod selection;
 pub mod signals;

@@ -4,7 +4,7 @@
 
 use super::{
     super::{
-        doctor::{Check, HOST, Part},
+        doctor::{Check, HOST, Part, addressed},
         error::{Error, Trying},
     },
     checks,
@@ -63,22 +63,8 @@ fn link(name: &str, parts: &[Part]) -> Check {
             return Check::bad(NAME, format!("{name} does not tell its addresses: {error}"), "run as root");
         }
     };
-    match addresses.iter().find(|found| !found.address.is_unicast_link_local()) {
-        Some(found) if !found.tentative => Check::good(
-            NAME,
-            format!("{name} has {}/{}, MTU {}", found.address, found.prefix_length, interface.mtu),
-        ),
-        Some(found) => Check::bad(
-            NAME,
-            format!("{} on {name} is tentative, or somebody else has it", found.address),
-            "wait a moment; if it stays so, another host has the address",
-        ),
-        None => Check::bad(
-            NAME,
-            format!("{name} has no global IPv6 address"),
-            format!("ifconfig {name} inet6 ADDRESS/64, or a router that advertises a prefix"),
-        ),
-    }
+    let remedy = format!("ifconfig {name} inet6 ADDRESS/64, or a router that advertises a prefix");
+    addressed(NAME, &interface, &addresses, remedy)
 }
 
 /// Runs `work`: the scratch interface, which no other packet comes to, is apart enough.

@@ -9,9 +9,10 @@ use super::{
         error::{Error, Trying},
         groups::Groups,
         intake::{Options, Received, SendReport, Steal, is_message_to},
-        interface::{Interface, InterfaceAddress, NextHop},
+        interface::{self, Interface, InterfaceAddress, NextHop},
         journal::NameLock,
         pool::Pool,
+        probe,
         selection::Selection,
     },
     changes::{Changes, Kernel, Undo},
@@ -28,7 +29,7 @@ use crate::wire::{PacketBuffer, ipv6::next_header};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::{Ipv6Addr, SocketAddrV6, UdpSocket},
+    net::{Ipv6Addr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
@@ -182,9 +183,7 @@ impl Host {
     /// # Errors
     /// What the kernel says.
     pub fn addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
-        let mut addresses = self.all_addresses()?;
-        addresses.retain(|found| !found.address.is_unicast_link_local());
-        Ok(addresses)
+        Ok(interface::global(self.all_addresses()?))
     }
 
     /// The interface's link-local address, once it may be used.
@@ -192,8 +191,7 @@ impl Host {
     /// # Errors
     /// What the kernel says.
     pub fn link_local(&self) -> Result<Option<Ipv6Addr>, Error> {
-        let usable = |found: &InterfaceAddress| found.address.is_unicast_link_local() && !found.tentative;
-        Ok(self.all_addresses()?.into_iter().find(usable).map(|found| found.address))
+        Ok(interface::link_local(&self.all_addresses()?))
     }
 
     fn all_addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
@@ -208,10 +206,9 @@ impl Host {
     /// What the kernel says.
     pub fn source_towards(&self, destination: Ipv6Addr) -> Result<Option<Ipv6Addr>, Error> {
         let what = || format!("find the route to {destination}");
-        let Some(socket) = self.probe(destination).trying(what)? else { return Ok(None) };
-        match socket.local_addr().trying(what)? {
-            std::net::SocketAddr::V6(local) => Ok(Some(*local.ip())),
-            std::net::SocketAddr::V4(_) => Ok(None),
+        match self.probe(destination).trying(what)? {
+            Some(socket) => probe::chosen_source(&socket).trying(what),
+            None => Ok(None),
         }
     }
 
@@ -231,20 +228,7 @@ impl Host {
     /// A socket towards `destination` that asks the kernel's routing what a packet would meet; `None` without a route.
     fn probe(&self, destination: Ipv6Addr) -> io::Result<Option<UdpSocket>> {
         let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
-        let scope = if destination.is_unicast_link_local() { self.interface.index } else { 0 };
-        // Any port will do: connecting a datagram socket sends nothing.
-        match socket.connect(SocketAddrV6::new(destination, 9, 0, scope)) {
-            Ok(()) => Ok(Some(socket)),
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL | libc::EACCES)
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        probe::towards(socket, destination, self.interface.index)
     }
 
     /// Makes this host forward IPv6 packets and answer for the addresses it owns (RFC 3775 10.4.1), which FreeBSD's

@@ -108,6 +108,7 @@ pub fn without_scope(address: Ipv6Addr) -> Ipv6Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::{Intake, Steal, selection::Selection};
     use crate::wire::ipv6;
     use proptest::prelude::*;
 
@@ -122,6 +123,16 @@ mod tests {
         assert_eq!((header.source, header.destination, header.next_header), (PEER, HOST, 135));
         assert_eq!((header.hop_limit, header.traffic_class, header.payload_length), (61, 0xb8, 16));
         assert_eq!(envelope.header(41, 65_536), None);
+    }
+
+    #[test]
+    fn a_tunnel_that_the_kernel_put_together_from_pieces_is_taken_like_any_other() {
+        let mut selection = Selection::default();
+        selection.set_stolen(&[Steal::Tunnel { source: Some(PEER), destination: HOST }]);
+        let envelope =
+            Envelope { source: PEER, destination: HOST, interface: 1, hop_limit: 61, traffic_class: 0 };
+        let header = envelope.header(next_header::IPV6, 4000).expect("a header");
+        assert_eq!(selection.classify(&[&header[..], &[0; 4000]].concat()), Some(Intake::Steal));
     }
 
     /// Puts fragments together as RFC 8200 4.5 has it.

@@ -19,7 +19,7 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use super::{
     super::{
-        doctor::{Check, HOST, PEER, Part},
+        doctor::{Check, HOST, PEER, Part, addressed},
         error::{Error, Trying},
         interface::ROUTE_PROTOCOL,
     },
@@ -146,23 +146,8 @@ fn link(name: &str, parts: &[Part]) -> Check {
             format!("sysctl net.ipv6.conf.{name}.disable_ipv6=0"),
         );
     }
-    let global = addresses.iter().find(|found| !found.address.is_unicast_link_local());
-    match global {
-        Some(found) if !found.tentative => Check::good(
-            NAME,
-            format!("{name} has {}/{}, MTU {}", found.address, found.prefix_length, interface.mtu),
-        ),
-        Some(found) => Check::bad(
-            NAME,
-            format!("{} on {name} is tentative, or somebody else has it", found.address),
-            "wait a moment; if it stays so, another host has the address",
-        ),
-        None => Check::bad(
-            NAME,
-            format!("{name} has no global IPv6 address"),
-            format!("ip -6 addr add ADDRESS/64 dev {name}, or a router that advertises a prefix"),
-        ),
-    }
+    let remedy = format!("ip -6 addr add ADDRESS/64 dev {name}, or a router that advertises a prefix");
+    addressed(NAME, &interface, &addresses, remedy)
 }
 
 /// Runs `work` in a network namespace of its own.

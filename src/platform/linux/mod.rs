@@ -21,8 +21,9 @@ use super::{
     error::{Error, Trying},
     groups::Groups,
     intake::{Options, Received, SendReport, Steal, is_message_to},
-    interface::{Interface, InterfaceAddress, LEAST_MTU},
+    interface::{self, Interface, InterfaceAddress, LEAST_MTU},
     pool::Pool,
+    probe,
     selection::Selection,
 };
 use crate::wire::PacketBuffer;
@@ -165,9 +166,7 @@ impl Host {
     /// # Errors
     /// What the kernel says.
     pub fn addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
-        let mut addresses = self.all_addresses()?;
-        addresses.retain(|found| !found.address.is_unicast_link_local());
-        Ok(addresses)
+        Ok(interface::global(self.all_addresses()?))
     }
 
     /// The interface's link-local address, once it may be used.
@@ -175,8 +174,7 @@ impl Host {
     /// # Errors
     /// What the kernel says.
     pub fn link_local(&self) -> Result<Option<Ipv6Addr>, Error> {
-        let usable = |found: &InterfaceAddress| found.address.is_unicast_link_local() && !found.tentative;
-        Ok(self.all_addresses()?.into_iter().find(usable).map(|found| found.address))
+        Ok(interface::link_local(&self.all_addresses()?))
     }
 
     fn all_addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
@@ -193,11 +191,10 @@ impl Host {
     /// What the kernel says.
     pub fn source_towards(&self, destination: Ipv6Addr) -> Result<Option<Ipv6Addr>, Error> {
         let what = || format!("find the route to {destination}");
-        let Some(socket) = sender::probe(destination, self.interface.index).trying(what)? else {
-            return Ok(None);
-        };
-        let local = socket.local_addr().trying(what)?;
-        Ok(local.as_socket_ipv6().map(|local| *local.ip()))
+        match sender::probe(destination, self.interface.index).trying(what)? {
+            Some(socket) => probe::chosen_source(&socket).trying(what),
+            None => Ok(None),
+        }
     }
 
     /// The path MTU in octets the kernel knows for our packets to `destination`: what Packet Too Big told

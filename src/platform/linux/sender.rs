@@ -3,7 +3,7 @@
 //! will do for RFC 3775 6.4; called by `platform::linux::Host`.
 
 use super::{
-    super::{intake::SendReport, pool::Pool},
+    super::{intake::SendReport, pool::Pool, probe},
     sys,
 };
 use crate::wire::PacketBuffer;
@@ -11,7 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::{
     io,
-    net::{Ipv6Addr, SocketAddrV6},
+    net::{Ipv6Addr, SocketAddrV6, UdpSocket},
     os::fd::AsFd,
 };
 
@@ -113,21 +113,8 @@ impl Sender {
 
 /// A socket towards `destination` that asks the kernel's routing what one of our own packets would meet;
 /// `None` when there is no route.
-pub fn probe(destination: Ipv6Addr, interface: u32) -> io::Result<Option<Socket>> {
+pub fn probe(destination: Ipv6Addr, interface: u32) -> io::Result<Option<UdpSocket>> {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_mark(MARK)?;
-    let scope = if destination.is_unicast_link_local() { interface } else { 0 };
-    // Any port will do: connecting a datagram socket sends nothing.
-    match socket.connect(&SockAddr::from(SocketAddrV6::new(destination, 9, 0, scope))) {
-        Ok(()) => Ok(Some(socket)),
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL | libc::EACCES)
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
+    probe::towards(socket.into(), destination, interface)
 }
