@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use super::{Builder, Role, Unit, Upper, Value, mobility_name, protocol_name};
+use super::builder::{Builder, Upper};
+use super::names::{mobility_name, protocol_name};
+use super::{Role, Unit, Value};
 use crate::wire::mobility::{
     BindingIdentifier, Experimental, Extensions, Message, MobilityHeader, MobilityOption, Status,
     checksum_is_valid, kind,
