@@ -5,10 +5,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::header::{self, kind, minimum_length};
-use super::options::option_kind;
-use crate::wire::tlv::{PADN, Tlvs};
-
 /// The content of a Mobile Node Identifier option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeIdentifier {
@@ -86,7 +82,7 @@ impl MessageAuthentication {
     /// Subtype 1: between mobile node and home agent (RFC 4285 section 5.1).
     pub const MN_HA: u8 = 1;
     /// Octets of the option that the proof covers: type, length, subtype and SPI.
-    const COVERED: usize = 7;
+    pub(super) const COVERED: usize = 7;
 
     pub(super) fn parse(data: &[u8]) -> Option<Self> {
         let (&[subtype, a, b, c, d], data) = data.split_first_chunk()?;
@@ -98,39 +94,9 @@ impl MessageAuthentication {
     }
 }
 
-/// The "MH Data" of RFC 4285 section 5.1: the Mobility Header at the front of `mh` with checksum zero, up to and
-/// including the SPI. `None` when it is not a Binding Update or Binding Acknowledgement whose last option is an MN-HA
-/// authentication option with a whole SPI; padding may follow that option, since some senders fill up the header after it.
-pub fn message_authentication_input(mh: &[u8]) -> Option<Vec<u8>> {
-    let kind = header::kind_of(mh)?;
-    if !matches!(kind, kind::BINDING_UPDATE | kind::BINDING_ACKNOWLEDGEMENT) {
-        return None;
-    }
-    let options: Vec<_> = Tlvs::new(header::cut(mh)?, minimum_length(kind)).collect::<Result<_, _>>().ok()?;
-    let last = options.iter().rfind(|option| option.kind > PADN)?;
-    let proof = Some(last).filter(|option| option.kind == option_kind::MESSAGE_AUTHENTICATION);
-    // One that ends within its SPI is none, and what follows it must not be taken for the rest of it.
-    let is_proof = proof
-        .and_then(|option| MessageAuthentication::parse(option.data))
-        .is_some_and(|proof| proof.subtype == MessageAuthentication::MN_HA);
-    is_proof.then(|| header::without_checksum(mh, last.offset + MessageAuthentication::COVERED)).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_proof_that_ends_within_its_spi_covers_nothing() {
-        let update = |length: u8| {
-            let mut octets = [59, 3, 5, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 9, length].to_vec();
-            octets.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            octets
-        };
-        assert_eq!(update(5).len(), 32);
-        assert_eq!(message_authentication_input(&update(5)).map(|input| input.len()), Some(20));
-        assert_eq!(message_authentication_input(&update(4)), None);
-    }
 
     #[test]
     fn a_timestamp_is_that_of_ntp() {

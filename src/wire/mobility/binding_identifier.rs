@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::messages::Status;
+use super::status::Status;
 use crate::wire::Result;
 use crate::wire::reader::Reader;
 

@@ -1,35 +1,14 @@
-//! The fixed part of the Mobility Header, its checksum, and the octets its authenticator covers.
-//! RFC 3775 sections 6.1.1, 6.2.7 and 9.2.
+//! The fixed part of the Mobility Header and its checksum.
+//! RFC 3775 sections 6.1.1 and 9.2.
 //! Called by `protocol` on the payload of a packet whose chain ends in protocol 135.
 
 use std::net::Ipv6Addr;
 
-use super::messages::Message;
-use super::options::option_kind;
+use super::messages::{Message, kind};
 use crate::wire::ipv6::{self, next_header};
 use crate::wire::reader::Reader;
-use crate::wire::tlv::{self, Tlvs};
+use crate::wire::tlv;
 use crate::wire::{Error, ErrorKind, Result};
-
-/// The MH Type values of RFC 3775 sections 6.1.2 to 6.1.9.
-pub mod kind {
-    /// Binding Refresh Request.
-    pub const BINDING_REFRESH_REQUEST: u8 = 0;
-    /// Home Test Init.
-    pub const HOME_TEST_INIT: u8 = 1;
-    /// Care-of Test Init.
-    pub const CARE_OF_TEST_INIT: u8 = 2;
-    /// Home Test.
-    pub const HOME_TEST: u8 = 3;
-    /// Care-of Test.
-    pub const CARE_OF_TEST: u8 = 4;
-    /// Binding Update.
-    pub const BINDING_UPDATE: u8 = 5;
-    /// Binding Acknowledgement.
-    pub const BINDING_ACKNOWLEDGEMENT: u8 = 6;
-    /// Binding Error.
-    pub const BINDING_ERROR: u8 = 7;
-}
 
 /// The least length in octets that a message of this MH Type has without options (RFC 3775 section 9.2);
 /// 8 for a type that RFC 3775 does not know.
@@ -45,9 +24,9 @@ pub fn minimum_length(kind: u8) -> usize {
 /// Where the header length stands.
 const LENGTH_OFFSET: usize = 1;
 /// Where the MH Type stands.
-const KIND_OFFSET: usize = 2;
+pub(super) const KIND_OFFSET: usize = 2;
 /// Where the checksum stands.
-const CHECKSUM: std::ops::Range<usize> = 4..6;
+pub(super) const CHECKSUM: std::ops::Range<usize> = 4..6;
 /// A header length of 255 makes this many octets.
 const MAXIMUM_LENGTH: usize = 2048;
 
@@ -124,34 +103,6 @@ pub fn checksum_is_valid(mh: &[u8], source: &Ipv6Addr, destination: &Ipv6Addr) -
     cut(mh).is_some_and(|mh| ipv6::checksum(source, destination, next_header::MOBILITY, mh) == 0)
 }
 
-/// The "MH Data" of RFC 3775 section 6.2.7: the Mobility Header at the front of `mh` with checksum zero and
-/// without the authenticator's octets. `None` when it is not a Binding Update or Binding Acknowledgement
-/// whose last option is a Binding Authorization Data option.
-pub fn authorization_input(mh: &[u8]) -> Option<Vec<u8>> {
-    let kind = kind_of(mh)?;
-    if !matches!(kind, kind::BINDING_UPDATE | kind::BINDING_ACKNOWLEDGEMENT) {
-        return None;
-    }
-    let last =
-        Tlvs::new(cut(mh)?, minimum_length(kind)).try_fold(None, |_, option| option.map(Some)).ok()??;
-    if last.kind != option_kind::BINDING_AUTHORIZATION_DATA {
-        return None;
-    }
-    without_checksum(mh, last.offset + 2)
-}
-
-/// The MH Type of the Mobility Header at the front of `mh`.
-pub(super) fn kind_of(mh: &[u8]) -> Option<u8> {
-    mh.get(KIND_OFFSET).copied()
-}
-
-/// The first `length` octets of `mh`, the checksum zero: what authenticators cover.
-pub(super) fn without_checksum(mh: &[u8], length: usize) -> Option<Vec<u8>> {
-    let mut input = mh.get(..length)?.to_vec();
-    input.get_mut(CHECKSUM)?.fill(0);
-    Some(input)
-}
-
 /// The octets that Header Len sets.
 pub(super) fn cut(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..(usize::from(*bytes.get(LENGTH_OFFSET)?) + 1) * 8)
@@ -159,7 +110,7 @@ pub(super) fn cut(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BindingUpdate, Lifetime, MobilityOption, UpdateFlags, align};
+    use super::super::{BindingUpdate, Lifetime, MobilityOption, UpdateFlags};
     use super::*;
 
     fn update(options: Vec<MobilityOption>) -> MobilityHeader {
@@ -197,31 +148,6 @@ mod tests {
         bytes.resize(32, 0);
         let error = MobilityHeader::parse(&bytes).unwrap_err();
         assert_eq!(error, Error::new(ErrorKind::BadOptionLength, 15));
-    }
-
-    #[test]
-    fn authorization_input_lacks_checksum_and_authenticator() {
-        let options = [
-            MobilityOption::NonceIndices { home: 1, care_of: 2 },
-            MobilityOption::BindingAuthorizationData(vec![0xaa; 12]),
-        ];
-        let header = MobilityHeader { checksum: 0xbeef, ..update(align(12, &options)) };
-        let bytes = header.emit();
-        assert_eq!(bytes.len(), 32);
-        let mut expected = bytes.get(..20).unwrap().to_vec();
-        expected[4..6].fill(0);
-        assert_eq!(authorization_input(&bytes), Some(expected));
-    }
-
-    #[test]
-    fn authorization_input_wants_the_authorization_last() {
-        let options = vec![
-            MobilityOption::PadN(vec![0; 4]),
-            MobilityOption::BindingAuthorizationData(vec![0xaa; 4]),
-            MobilityOption::PadN(vec![0; 6]),
-        ];
-        assert_eq!(authorization_input(&update(options).emit()), None);
-        assert_eq!(authorization_input(&update(Vec::new()).emit()), None);
     }
 
     #[test]

@@ -7,15 +7,21 @@ mod binding_identifier;
 mod display;
 mod experimental;
 mod header;
+mod lifetime;
 mod messages;
 mod options;
+mod signed;
+mod status;
 
-pub use authentication::{MessageAuthentication, NodeIdentifier, Timestamp, message_authentication_input};
+pub use authentication::{MessageAuthentication, NodeIdentifier, Timestamp};
 pub use binding_identifier::BindingIdentifier;
 pub use experimental::{Experimental, Extensions, Grant, Offer, OfferFlags};
-pub use header::{MobilityHeader, authorization_input, checksum_is_valid, kind, minimum_length};
+pub use header::{MobilityHeader, checksum_is_valid, minimum_length};
+pub use lifetime::Lifetime;
 pub use messages::{
     AcknowledgementFlags, BindingAcknowledgement, BindingError, BindingRefreshRequest, BindingUpdate,
-    Lifetime, Message, Status, Test, TestInit, UpdateFlags,
+    Message, Test, TestInit, UpdateFlags, kind,
 };
 pub use options::{MobilityOption, align, option_kind};
+pub use signed::{authorization_input, message_authentication_input};
+pub use status::Status;

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use super::authentication::{MessageAuthentication, NodeIdentifier, Timestamp};
 use super::binding_identifier::BindingIdentifier;
 use super::experimental::Experimental;
-use super::messages::Lifetime;
+use super::lifetime::Lifetime;
 use crate::wire::Result;
 use crate::wire::reader::Reader;
 use crate::wire::tlv::{self, PAD1, PADN, Tlv, Tlvs};
