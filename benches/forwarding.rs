@@ -30,6 +30,8 @@ mod side_by_side {
     const ROUNDS: usize = 3;
     const RUNS: usize = 5;
     const FRAMES: u32 = 300_000;
+    /// Room for fixed sources.
+    const SOURCES: u32 = 1_100_000;
     const USER_FRAMES: u32 = 200_000;
     /// Octets of a plain frame; one in a tunnel has a header of 40 more.
     const LENGTH: usize = 72;
@@ -318,7 +320,7 @@ mod side_by_side {
             Programs::Responder => link.clone(),
             _ => Device { mtu: 1460, ..device("mga9", [2, 0, 0, 0, 1, 2]) },
         };
-        Station { programs, link, tunnel, identity: None, sources: 1_100_000 }
+        Station { programs, link, tunnel, identity: None, sources: SOURCES }
     }
 
     fn rules() -> [Rule; 5] {
@@ -346,7 +348,7 @@ mod side_by_side {
             affinity: Some(Affinity {
                 interval: Duration::from_secs(3600),
                 renewed: true,
-                capacity: 1_100_000,
+                capacity: SOURCES as usize,
             }),
         }
     }
@@ -441,19 +443,19 @@ mod side_by_side {
         (rate, sent - (sink.counted() - before))
     }
 
-    /// Octets of kernel memory for each fixed source that the map has room for.
+    /// Octets of kernel memory for each fixed source that was asked for: the table and its locks, which have sixteen
+    /// sources in a bucket and room for twice as many as are asked for.
     fn octets_per_source() -> f64 {
-        let output = Command::new("bpftool").args(["-j", "map", "show", "name", "sources"]).output();
-        let maps: serde_json::Value =
-            serde_json::from_slice(&output.expect("bpftool runs").stdout).expect("JSON of bpftool");
-        let of = |map: &serde_json::Value| {
-            map["bytes_memlock"].as_f64().unwrap_or(0.0) / map["max_entries"].as_f64().unwrap_or(1.0)
+        let octets = |name| {
+            let output = Command::new("bpftool").args(["-j", "map", "show", "name", name]).output();
+            let maps: serde_json::Value =
+                serde_json::from_slice(&output.expect("bpftool runs").stdout).expect("JSON of bpftool");
+            let maps = maps.as_array().cloned().unwrap_or_else(|| vec![maps]);
+            let buckets = u64::from(SOURCES) * 2 / 16;
+            let own = maps.iter().find(|map| map["max_entries"].as_u64() == Some(buckets));
+            own.expect("the table")["bytes_memlock"].as_f64().expect("octets")
         };
-        let large = |map: &&serde_json::Value| map["max_entries"].as_u64() == Some(1_100_000);
-        match maps.as_array() {
-            Some(maps) => maps.iter().find(large).map_or(0.0, of),
-            None => of(&maps),
-        }
+        (octets("sources") + octets("locks")) / f64::from(SOURCES)
     }
 
     /// One `mga-node` whose packets come from this program; its processor time for each.

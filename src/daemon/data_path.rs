@@ -40,11 +40,12 @@ struct Noted {
     told: Option<Instant>,
 }
 
-/// A source of a group, and the number of the member it was fixed to.
+/// A source of a group that a packet is from or to, and whom the kernel had it fixed to.
 struct GroupSource {
     anycast: Ipv6Addr,
     source: Ipv6Addr,
-    held: Option<u32>,
+    held: Option<ebpf::FixedSource>,
+    is_from: bool,
 }
 
 /// Both executors of one node.
@@ -259,7 +260,7 @@ impl DataPath {
         let interval = self.user.group(anycast)?.group().affinity?.interval;
         let mut held = fast.sources(anycast, most);
         held.sort_by_key(|fixed| fixed.age);
-        let current = held.into_iter().filter_map(|ebpf::FixedSource { source, member, age }| {
+        let current = held.into_iter().filter_map(|ebpf::FixedSource { source, member, age, .. }| {
             let remaining = interval.checked_sub(age).filter(|left| !left.is_zero())?.as_secs();
             Some(FixedSource { source, member, remaining })
         });
@@ -318,7 +319,8 @@ impl DataPath {
             Direction::Outbound => (address(24)?, address(8)?),
             Direction::Inbound => (address(40 + 8)?, address(40 + 24)?),
         };
-        self.learn_of(now, anycast, source).filter(|_| !is_error)
+        let source = self.learn_of(now, anycast, source).filter(|_| !is_error)?;
+        Some(GroupSource { is_from: direction == Direction::Outbound, ..source })
     }
 
     fn learn_of(&mut self, now: Instant, anycast: Ipv6Addr, source: Ipv6Addr) -> Option<GroupSource> {
@@ -327,20 +329,23 @@ impl DataPath {
         let held = fast.fixed(&anycast, &source);
         let since = |age| Instant::from_start(now.since_start().saturating_sub(age));
         group.set_fixed(&source, held.map(|fixed| (fixed.member, since(fixed.age))));
-        Some(GroupSource { anycast, source, held: held.map(|fixed| fixed.member) })
+        Some(GroupSource { anycast, source, held, is_from: false })
     }
 
     /// Has the kernel know what user space has made of it.
     fn teach(&mut self, now: Instant, source: Option<GroupSource>) {
-        let Some(GroupSource { anycast, source, held }) = source else { return };
-        let Some(group) = self.user.group(&anycast) else { return };
-        let renewed = group.group().affinity.is_some_and(|affinity| affinity.renewed);
-        let member = group.fixed_member(now, &source);
-        if let (Some(member), Some(fast)) = (member, &mut self.fast)
-            && (renewed || held != Some(member))
-            && let Err(why) = fast.fix(&anycast, &ebpf::FixedSource { source, member, age: Duration::ZERO })
-        {
-            tracing::debug!(%why, "the kernel does not fix a source");
+        let Some(GroupSource { anycast, source, held, is_from }) = source else { return };
+        let (Some(group), Some(fast)) = (self.user.group(&anycast), &mut self.fast) else { return };
+        let (Some(member), Some(affinity)) = (group.fixed_member(now, &source), group.group().affinity)
+        else {
+            return;
+        };
+        let kept = held.filter(|held| held.member == member && held.age < affinity.interval);
+        let age = kept.filter(|_| !affinity.renewed).map_or(Duration::ZERO, |kept| kept.age);
+        let again = kept.is_some_and(|kept| kept.again || is_from);
+        let fixed = ebpf::FixedSource { source, member, age, again };
+        if kept != Some(fixed) {
+            fast.fix(&anycast, &fixed);
         }
     }
 

@@ -15,20 +15,20 @@ use mga_node::wire::ipv6::{self, Ipv6Header};
 use super::world::{AGENT, LINK, World};
 
 /// An anycast address that no rule of the world is for.
-const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xc);
+pub const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xc);
 const SOURCES: u16 = 300;
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
-fn care_of(number: u32) -> Ipv6Addr {
+pub fn care_of(number: u32) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 4, 0, 0, 0, 0x100 + number as u16)
 }
 
-fn source(number: u16) -> Ipv6Addr {
+pub fn source(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 3, 0, 0, number, 1)
 }
 
 /// A group of these members, whose slots the first `taking` of them share.
-fn group(numbers: &[u32], taking: usize, affinity: Option<Affinity>) -> Group {
+pub fn group(numbers: &[u32], taking: usize, affinity: Option<Affinity>) -> Group {
     let member = |(index, number): (usize, &u32)| GroupMember {
         number: *number,
         care_of: care_of(*number),
@@ -47,15 +47,15 @@ fn group(numbers: &[u32], taking: usize, affinity: Option<Affinity>) -> Group {
     }
 }
 
-fn affinity(renewed: bool) -> Option<Affinity> {
+pub fn affinity(renewed: bool) -> Option<Affinity> {
     Some(Affinity { interval: HOUR, renewed, capacity: 10_000 })
 }
 
-fn udp(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
+pub fn udp(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
     ipv6::packet(Ipv6Header::new(17, 64, source, destination), &[0, 7, 0, 7, 0, 8, 0, 1])
 }
 
-fn tunnelled(number: u32, inner: &[u8]) -> Vec<u8> {
+pub fn tunnelled(number: u32, inner: &[u8]) -> Vec<u8> {
     ipv6::packet(Ipv6Header::new(41, 64, care_of(number), AGENT), inner)
 }
 
@@ -204,7 +204,7 @@ fn a_members_own_traffic_fixes_its_peer_and_strangers_get_nothing_through() {
 fn an_interval_that_is_over_fixes_nobody_and_what_user_space_fixes_counts() {
     with_both(Hook::AgentTc, |both| {
         both.install(&group(&[1, 2], 1, affinity(false)));
-        let fixed = |member, age| FixedSource { source: source(3), member, age };
+        let fixed = |member, age| FixedSource { source: source(3), member, age, again: false };
         let choice = |both: &mut Both<'_>| {
             let frame = [&LINK[..], &udp(source(3), ANYCAST)].concat();
             let (verdict, after) = both.fast.try_out(both.hook, both.world.device, &frame).expect("it runs");
@@ -213,11 +213,11 @@ fn an_interval_that_is_over_fixes_nobody_and_what_user_space_fixes_counts() {
                 .map(Ipv6Addr::from)
                 .expect("an address")
         };
-        both.fast.fix(&ANYCAST, &fixed(2, HOUR / 2)).expect("fixed");
+        both.fast.fix(&ANYCAST, &fixed(2, HOUR / 2));
         assert_eq!(choice(both), care_of(2));
         // Not renewed: it is as old as it was.
         assert!(both.fast.fixed(&ANYCAST, &source(3)).is_some_and(|held| held.age >= HOUR / 2));
-        both.fast.fix(&ANYCAST, &fixed(2, HOUR + Duration::from_secs(1))).expect("fixed");
+        both.fast.fix(&ANYCAST, &fixed(2, HOUR + Duration::from_secs(1)));
         assert_eq!(choice(both), care_of(1), "its slot's");
         assert_eq!(both.fast.forget_sources(Some(source(3))), 1);
         assert_eq!(both.fast.fixed(&ANYCAST, &source(3)), None);

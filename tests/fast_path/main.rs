@@ -4,6 +4,7 @@
 
 #![cfg(mga_ebpf)]
 
+mod crowd;
 mod groups;
 mod packets;
 mod prediction;

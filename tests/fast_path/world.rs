@@ -61,6 +61,8 @@ pub struct World {
     host: NetworkNamespace,
     _router: NetworkNamespace,
     pub device: u32,
+    /// Room for fixed sources.
+    pub sources: u32,
 }
 
 impl World {
@@ -112,7 +114,7 @@ impl World {
             host.ip(&line).expect("ip does it");
         }
         let device = index(&host, "eth0");
-        Self { hook, host, _router: router, device }
+        Self { hook, host, _router: router, device, sources: 1000 }
     }
 
     /// Runs `work` at the host, with the programs of the hook's role loaded and its rules in force.
@@ -135,7 +137,7 @@ impl World {
             link: device("eth0", LINK_MTU, OWN_ADDRESS),
             tunnel: device("mga0", TUNNEL_MTU, [2, 0, 0, 0, 1, 2]),
             identity: None,
-            sources: 1000,
+            sources: self.sources,
         };
         let way = NextHop { device: self.device, neighbour: at(1, 1), mtu: LINK_MTU };
         let work = move || {

@@ -8,23 +8,24 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
+use nix::time::{ClockId, clock_gettime};
 
-use super::Refusal;
-use super::layout::{self, FixedAt};
 use super::loader::{AGENT_RULES, map, refusing};
+use super::sources::{self, Held, Secret, Sought, Sources};
+use super::{FixedSource, Refusal, layout};
 use crate::protocol::select::{Group, SLOTS};
 
+/// As in `programs/sources.h`.
+pub const GROUPS: u32 = 16;
+const TICK: u32 = 26;
 /// As in `programs/group.h`.
-const GROUPS: u32 = 16;
 const MEMBERS: u32 = 4096;
 const NO_MEMBER: u32 = u32::MAX;
 
 /// Octets of the maps' keys and values.
-type GroupValue = [u8; 24];
+type GroupValue = [u8; 32];
 type MemberValue = [u8; 24];
 type Membership = [u8; 32];
-type Source = [u8; 24];
-type Fixed = [u8; 16];
 
 /// The maps of all groups.
 pub struct Groups {
@@ -32,18 +33,17 @@ pub struct Groups {
     slots: Array<MapData, u32>,
     members: Array<MapData, MemberValue>,
     memberships: HashMap<MapData, Membership, u32>,
-    sources: HashMap<MapData, Source, Fixed>,
+    sources: Sources,
     installed: BTreeMap<Ipv6Addr, Installed>,
     free_groups: Vec<u32>,
     free_members: Vec<u32>,
-    numbers: u32,
 }
 
 /// A group in force.
 struct Installed {
     place: u32,
-    /// Distinguishes its sources from those of every other group, former ones included.
-    number: u32,
+    /// By which its sources find their buckets.
+    secret: Secret,
     /// Both halves of its slots as they lie in the map, and which one is in force.
     halves: [Vec<u32>; 2],
     half: usize,
@@ -55,6 +55,13 @@ struct Installed {
 struct Seated {
     place: u32,
     care_of: Ipv6Addr,
+}
+
+impl Installed {
+    /// Where a source is to be found.
+    fn sought(&self, source: Ipv6Addr) -> Sought<'_> {
+        Sought { secret: &self.secret, group: self.place, source }
+    }
 }
 
 impl Seated {
@@ -75,11 +82,10 @@ impl Groups {
             slots: map(ebpf, "slots")?,
             members: map(ebpf, "members")?,
             memberships: map(ebpf, "memberships")?,
-            sources: map(ebpf, "sources")?,
+            sources: Sources::open(ebpf)?,
             installed: BTreeMap::new(),
             free_groups: (0..GROUPS).rev().collect(),
             free_members: (0..MEMBERS).rev().collect(),
-            numbers: 0,
         })
     }
 
@@ -89,7 +95,6 @@ impl Groups {
             return Ok(installed.place);
         }
         let place = self.free_groups.pop().ok_or_else(|| Refusal(format!("more than {GROUPS} groups")))?;
-        self.numbers += 1;
         let nothing = vec![NO_MEMBER; SLOTS];
         // What an earlier group of this place left is written over where it differs from nothing.
         for (slot, value) in (place * 2 * SLOTS as u32..).zip(nothing.iter().chain(&nothing)) {
@@ -97,7 +102,7 @@ impl Groups {
         }
         let installed = Installed {
             place,
-            number: self.numbers,
+            secret: secret()?,
             halves: [nothing.clone(), nothing],
             half: 0,
             members: BTreeMap::new(),
@@ -146,8 +151,9 @@ impl Groups {
             }
         }
         installed.half = half;
-        let (interval, renewed) = group.affinity.map_or((Duration::ZERO, false), |a| (a.interval, a.renewed));
-        let value = layout::group(interval, renewed, installed.number, begin);
+        let (interval, renewed) = group.affinity.map_or((0, false), |a| (ticks(a.interval), a.renewed));
+        self.sources.set_interval(installed.place, interval);
+        let value = layout::group(interval, renewed, begin, self.sources.buckets(), &installed.secret);
         self.groups.set(installed.place, value, 0).map_err(refusing("write a group"))?;
         // Nothing names those that left any more, but for sources that are fixed to their numbers: they are lost ones.
         let gone: Vec<_> =
@@ -169,6 +175,7 @@ impl Groups {
             forget(&mut self.memberships, &layout::pair(anycast, &seated.care_of))?;
             self.free_members.push(seated.place);
         }
+        self.sources.forget_all(Some(installed.place));
         self.free_groups.push(installed.place);
         Ok(())
     }
@@ -178,42 +185,58 @@ impl Groups {
         self.installed.contains_key(anycast)
     }
 
-    /// Number of the member that a source is fixed to, and for how long it has been.
-    pub fn fixed(&self, anycast: &Ipv6Addr, source: &Ipv6Addr) -> Option<FixedAt> {
-        let installed = self.installed.get(anycast)?;
-        let value = self.sources.get(&layout::source(source, installed.number), 0).ok()?;
-        Some(layout::fixed_at(&value))
+    /// Whom a source is fixed to, or was before its interval ended.
+    pub fn fixed(&self, anycast: &Ipv6Addr, source: &Ipv6Addr) -> Option<FixedSource> {
+        let held = self.sources.find(&self.installed.get(anycast)?.sought(*source))?;
+        Some(seen_at(now(), &held))
     }
 
     /// Fixes a source to the member with this number.
-    pub fn fix(&mut self, anycast: &Ipv6Addr, source: &Ipv6Addr, at: FixedAt) -> Result<(), Refusal> {
-        let Some(installed) = self.installed.get(anycast) else { return Ok(()) };
-        let Some(seated) = installed.members.get(&at.member) else { return Ok(()) };
-        self.sources
-            .insert(layout::source(source, installed.number), layout::fixed(at, seated.place), 0)
-            .map_err(refusing("fix a source"))
+    pub fn fix(&self, anycast: &Ipv6Addr, fixed: &FixedSource) {
+        let Some(installed) = self.installed.get(anycast) else { return };
+        let Some(seated) = installed.members.get(&fixed.member) else { return };
+        let now = now();
+        let held = Held {
+            source: fixed.source,
+            group: installed.place,
+            member: fixed.member,
+            place: seated.place,
+            since: now.wrapping_sub(ticks(fixed.age)),
+            again: fixed.again,
+        };
+        self.sources.fix(&installed.sought(fixed.source), now, &held);
     }
 
     /// Forgets to whom a source of any group is fixed, or every source; returns how many were.
-    pub fn forget_sources(&mut self, only: Option<Ipv6Addr>) -> usize {
-        let keys: Vec<Source> = match only {
+    pub fn forget_sources(&self, only: Option<Ipv6Addr>) -> usize {
+        match only {
             Some(source) => {
-                self.installed.values().map(|group| layout::source(&source, group.number)).collect()
+                let forget = |group: &&Installed| self.sources.forget(&group.sought(source));
+                self.installed.values().filter(forget).count()
             }
-            None => self.sources.keys().filter_map(Result::ok).collect(),
-        };
-        keys.iter().filter(|key| self.sources.remove(key).is_ok()).count()
+            None => self.sources.forget_all(None),
+        }
     }
 
-    /// Every fixed source of a group, as far as `most` reaches.
-    pub fn sources(&self, anycast: &Ipv6Addr, most: usize) -> Vec<(Ipv6Addr, FixedAt)> {
-        let Some(installed) = self.installed.get(anycast) else { return Vec::new() };
-        let all = self.sources.iter().filter_map(Result::ok);
-        let own = all.filter_map(|(key, value)| {
-            let source = layout::source_of(&key, installed.number)?;
-            Some((source, layout::fixed_at(&value)))
-        });
-        own.take(most).collect()
+    /// Every fixed source of a group, as far as `most` reaches, those included whose interval is over.
+    pub fn sources(&self, anycast: &Ipv6Addr, most: usize) -> Vec<FixedSource> {
+        let now = now();
+        self.held(anycast).map(|held| seen_at(now, &held)).take(most).collect()
+    }
+
+    /// How many sources each member of a group has whose interval is not over, those included that have lost theirs.
+    pub fn sources_per_member(&self, anycast: &Ipv6Addr) -> Vec<(u32, usize)> {
+        let now = now();
+        let mut counts = BTreeMap::new();
+        for held in self.held(anycast).filter(|held| !self.sources.is_over(now, held)) {
+            *counts.entry(held.member).or_default() += 1;
+        }
+        counts.into_iter().collect()
+    }
+
+    fn held(&self, anycast: &Ipv6Addr) -> impl Iterator<Item = Held> {
+        let place = self.installed.get(anycast).map(|installed| installed.place);
+        self.sources.all().filter(move |held| Some(held.group) == place)
     }
 
     /// The counters of each member of a group: number, to it, from it.
@@ -221,6 +244,32 @@ impl Groups {
         let members = self.installed.get(anycast).into_iter().flat_map(|group| &group.members);
         members.map(|(number, seated)| (*number, seated.slot(), seated.slot() + 1)).collect()
     }
+}
+
+/// The present in ticks since boot, as the programs have it: by the clock that moves with the kernel's timer.
+fn now() -> u32 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(Duration::from).unwrap_or_default();
+    (now.as_nanos() >> TICK) as u32
+}
+
+/// A span in ticks, and never shorter.
+fn ticks(span: Duration) -> u32 {
+    u32::try_from(span.as_nanos().div_ceil(1 << TICK))
+        .map_or(i32::MAX as u32, |ticks| ticks.min(i32::MAX as u32))
+}
+
+fn seen_at(now: u32, held: &Held) -> FixedSource {
+    let age = Duration::from_nanos((sources::age(now, held.since).max(0) as u64) << TICK);
+    FixedSource { source: held.source, member: held.member, age, again: held.again }
+}
+
+/// What nobody outside can guess.
+fn secret() -> Result<Secret, Refusal> {
+    let mut secret = Secret::default();
+    for word in &mut secret {
+        *word = getrandom::u32().map_err(refusing("make a secret"))?;
+    }
+    Ok(secret)
 }
 
 fn forget(map: &mut HashMap<MapData, Membership, u32>, key: &Membership) -> Result<(), Refusal> {

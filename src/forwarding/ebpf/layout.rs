@@ -3,13 +3,14 @@
 //! read back what the kernel holds, by `show rules --kernel`.
 
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
 use super::{Carried, NextHop};
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
 
 /// `struct rule_key`.
 pub type Key = [u8; 40];
+/// As much of it as an agent's rules have.
+pub type PeerlessKey = [u8; 24];
 /// `struct rule`.
 pub type Value = [u8; 64];
 /// `struct counter`.
@@ -109,16 +110,16 @@ pub fn encode_key(key: &RuleKey) -> Option<Key> {
     let (_, kind) = KINDS.iter().find(|(kind, _)| *kind == key.kind)?;
     let mut octets = [0; 40];
     octets[..16].copy_from_slice(&key.anycast.octets());
-    octets[16..32].copy_from_slice(&key.peer.octets());
-    octets[32..36].copy_from_slice(&kind.to_ne_bytes());
+    octets[16..20].copy_from_slice(&kind.to_ne_bytes());
+    octets[24..].copy_from_slice(&key.peer.octets());
     Some(octets)
 }
 
 /// Reads a key of the map.
 pub fn decode_key(octets: &Key) -> Option<RuleKey> {
-    let number = number(octets, 32);
+    let number = number(octets, 16);
     let (kind, _) = KINDS.iter().find(|(_, known)| *known == number)?;
-    Some(RuleKey::between(*kind, address(octets, 0), address(octets, 16)))
+    Some(RuleKey::between(*kind, address(octets, 0), address(octets, 24)))
 }
 
 /// Reads what one processor counted.
@@ -152,15 +153,6 @@ pub fn decode_peer(octets: &[u8]) -> Option<Observation> {
     Some(Observation::TunnelledPeer { anycast: address(octets, 0), peer: address(octets, 16) })
 }
 
-/// Who a source is fixed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FixedAt {
-    /// Number of the member.
-    pub member: u32,
-    /// Nanoseconds since boot.
-    pub since: u64,
-}
-
 /// `struct membership`.
 pub fn pair(anycast: &Ipv6Addr, care_of: &Ipv6Addr) -> [u8; 32] {
     let mut octets = [0; 32];
@@ -178,42 +170,14 @@ pub fn member(care_of: &Ipv6Addr, number: u32, slot: u32) -> [u8; 24] {
     octets
 }
 
-/// `struct group`.
-pub fn group(interval: Duration, renewed: bool, number: u32, slots: u32) -> [u8; 24] {
-    let mut octets = [0; 24];
-    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-    octets[..8].copy_from_slice(&interval.to_ne_bytes());
-    octets[8..12].copy_from_slice(&u32::from(renewed).to_ne_bytes());
-    octets[12..16].copy_from_slice(&number.to_ne_bytes());
-    octets[16..20].copy_from_slice(&slots.to_ne_bytes());
+/// `struct group`; `interval` is in ticks.
+pub fn group(interval: u32, renewed: bool, slots: u32, buckets: u32, key: &[u32; 4]) -> [u8; 32] {
+    let mut octets = [0; 32];
+    let words = [interval, u32::from(renewed), slots, buckets].into_iter().chain(*key);
+    for (place, word) in octets.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
     octets
-}
-
-/// `struct source`.
-pub fn source(address: &Ipv6Addr, group: u32) -> [u8; 24] {
-    let mut octets = [0; 24];
-    octets[..16].copy_from_slice(&address.octets());
-    octets[16..].copy_from_slice(&u64::from(group).to_ne_bytes());
-    octets
-}
-
-/// The address of a source of the group with this number.
-pub fn source_of(octets: &[u8; 24], group: u32) -> Option<Ipv6Addr> {
-    (long(octets, 16) == u64::from(group)).then(|| address(octets, 0))
-}
-
-/// `struct fixed`.
-pub fn fixed(at: FixedAt, place: u32) -> [u8; 16] {
-    let mut octets = [0; 16];
-    octets[..8].copy_from_slice(&at.since.to_ne_bytes());
-    octets[8..12].copy_from_slice(&place.to_ne_bytes());
-    octets[12..].copy_from_slice(&at.member.to_ne_bytes());
-    octets
-}
-
-/// Reads a `struct fixed`.
-pub fn fixed_at(octets: &[u8; 16]) -> FixedAt {
-    FixedAt { member: number(octets, 12), since: long(octets, 0) }
 }
 
 fn address<const N: usize>(octets: &[u8; N], at: usize) -> Ipv6Addr {

@@ -5,22 +5,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{self, SchedClassifierLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
-use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::group::{COUNTERS, Groups};
-use super::layout::{self, Counter, Entry, FixedAt, Key, Settings};
+use super::layout::{self, Counter, Entry, Key, PeerlessKey, Settings};
 use super::pins::{ATTACHMENT, Pins};
-use super::{Carried, FixedSource, MemberCarried, NextHop, Programs, Refusal, Station};
+use super::{Carried, FixedSource, MemberCarried, NextHop, Programs, Refusal, Station, sources};
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::select::Group;
 
@@ -41,6 +39,49 @@ macro_rules! object {
     };
 }
 
+/// The map of rules; what agents' are for has no peer, and their keys have none.
+enum Rules {
+    OfAgent(HashMap<MapData, PeerlessKey, layout::Value>),
+    OfHost(HashMap<MapData, Key, layout::Value>),
+}
+
+impl Rules {
+    fn insert(&mut self, key: &Key, entry: &Entry) -> Result<(), Refusal> {
+        let result = match self {
+            Self::OfAgent(map) => map.insert(peerless(key), entry.encode(), 0),
+            Self::OfHost(map) => map.insert(key, entry.encode(), 0),
+        };
+        result.map_err(refusing("install a rule"))
+    }
+
+    fn remove(&mut self, key: &Key) -> Result<(), Refusal> {
+        let result = match self {
+            Self::OfAgent(map) => map.remove(&peerless(key)),
+            Self::OfHost(map) => map.remove(key),
+        };
+        match result {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(refusing("remove a rule")(error)),
+        }
+    }
+
+    fn all(&self) -> Vec<(Key, layout::Value)> {
+        let whole = |(key, value): (PeerlessKey, layout::Value)| {
+            let mut octets = [0; 40];
+            octets[..key.len()].copy_from_slice(&key);
+            (octets, value)
+        };
+        match self {
+            Self::OfAgent(map) => map.iter().filter_map(Result::ok).map(whole).collect(),
+            Self::OfHost(map) => map.iter().filter_map(Result::ok).collect(),
+        }
+    }
+}
+
+fn peerless(key: &Key) -> PeerlessKey {
+    std::array::from_fn(|at| key[at])
+}
+
 /// The programs at work. They are taken from the kernel when this is dropped.
 pub struct FastPath {
     // Holds programs and links.
@@ -48,7 +89,7 @@ pub struct FastPath {
     by: &'static str,
     station: Station,
     generation: u32,
-    rules: HashMap<MapData, Key, layout::Value>,
+    rules: Rules,
     counters: PerCpuArray<MapData, Counter>,
     settings: Array<MapData, Settings>,
     seen: Option<RingBuf<MapData>>,
@@ -75,7 +116,7 @@ pub(super) fn refusing<E: std::error::Error>(what: &str) -> impl Fn(E) -> Refusa
 
 pub(super) fn map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, Refusal>
 where
-    T: TryFrom<Map, Error = aya::maps::MapError>,
+    T: TryFrom<Map, Error = MapError>,
 {
     let map = ebpf.take_map(name).ok_or_else(|| Refusal(format!("the program has no map {name}")))?;
     T::try_from(map).map_err(refusing("open a map"))
@@ -107,7 +148,8 @@ impl FastPath {
             loader.map_max_entries("rules", AGENT_RULES);
             loader.map_max_entries("counters", AGENT_RULES + COUNTERS);
             loader.map_max_entries("next_hops", AGENT_RULES + COUNTERS);
-            loader.map_max_entries("sources", station.sources.max(1));
+            loader.map_max_entries("sources", sources::buckets(station.sources));
+            loader.map_max_entries("locks", sources::buckets(station.sources));
         }
         if let Some(pins) = &pins {
             for name in ["rules", "counters", "settings"] {
@@ -126,7 +168,10 @@ impl FastPath {
         };
         let mut fast = Self {
             groups,
-            rules: map(&mut ebpf, "rules")?,
+            rules: match station.programs {
+                Programs::Agent => Rules::OfAgent(map(&mut ebpf, "rules")?),
+                Programs::Responder | Programs::Initiator => Rules::OfHost(map(&mut ebpf, "rules")?),
+            },
             counters: map(&mut ebpf, "counters")?,
             settings: map(&mut ebpf, "settings")?,
             seen,
@@ -145,15 +190,14 @@ impl FastPath {
 
     /// Takes over what the maps hold.
     fn adopt(&mut self) -> Result<(), Refusal> {
-        let held: Vec<_> = self.rules.iter().filter_map(Result::ok).collect();
-        for (octets, value) in held {
+        for (octets, value) in self.rules.all() {
             let entry = Entry::decode(&value);
             // Members are known by numbers of the run that is over: they join anew.
             match layout::decode_key(&octets).filter(|_| entry.group.is_none()) {
                 Some(key) => {
                     self.installed.insert(key, entry);
                 }
-                None => self.rules.remove(&octets).map_err(refusing("remove a rule"))?,
+                None => self.rules.remove(&octets)?,
             }
         }
         let taken: BTreeSet<u32> = self.installed.values().map(|entry| entry.slot).collect();
@@ -195,7 +239,7 @@ impl FastPath {
         let slot = entry.slot;
         let new = self.installed.insert(key, entry).is_none();
         let result = if new { self.reset_counter(slot) } else { Ok(()) }.and_then(|()| {
-            self.rules.insert(octets, entry.encode(), 0).map_err(refusing("install a rule"))?;
+            self.rules.insert(&octets, &entry)?;
             // An agent keeps next hops by slot.
             if self.station.programs == Programs::Agent { self.renew_generation() } else { Ok(()) }
         });
@@ -254,30 +298,30 @@ impl FastPath {
 
     /// Whom a source is fixed to in the kernel; it may be for longer than the interval.
     pub fn fixed(&self, anycast: &Ipv6Addr, source: &Ipv6Addr) -> Option<FixedSource> {
-        let at = self.groups.as_ref()?.fixed(anycast, source)?;
-        Some(FixedSource { source: *source, member: at.member, age: age(at) })
+        self.groups.as_ref()?.fixed(anycast, source)
     }
 
-    /// Fixes a source in the kernel.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn fix(&mut self, anycast: &Ipv6Addr, fixed: &FixedSource) -> Result<(), Refusal> {
-        let Some(groups) = &mut self.groups else { return Ok(()) };
-        let age = u64::try_from(fixed.age.as_nanos()).unwrap_or(u64::MAX);
-        let at = FixedAt { member: fixed.member, since: since_boot().saturating_sub(age) };
-        groups.fix(anycast, &fixed.source, at)
+    /// Fixes a source in the kernel, or does nothing where there is no such group or member.
+    pub fn fix(&mut self, anycast: &Ipv6Addr, fixed: &FixedSource) {
+        if let Some(groups) = &self.groups {
+            groups.fix(anycast, fixed);
+        }
     }
 
     /// The fixed sources of a group, in no order, at most `most`.
     pub fn sources(&self, anycast: &Ipv6Addr, most: usize) -> Vec<FixedSource> {
-        let all = self.groups.iter().flat_map(|groups| groups.sources(anycast, most));
-        all.map(|(source, at)| FixedSource { source, member: at.member, age: age(at) }).collect()
+        self.groups.as_ref().map_or_else(Vec::new, |groups| groups.sources(anycast, most))
+    }
+
+    /// How many sources are fixed to each member of a group, by its number; members without any are not named, and gone
+    /// ones are whose sources have not been heard of since. Looks at all sources of all groups.
+    pub fn sources_per_member(&self, anycast: &Ipv6Addr) -> Vec<(u32, usize)> {
+        self.groups.as_ref().map_or_else(Vec::new, |groups| groups.sources_per_member(anycast))
     }
 
     /// Forgets to whom `only` this source, or every source, is fixed; returns how many were.
     pub fn forget_sources(&mut self, only: Option<Ipv6Addr>) -> usize {
-        self.groups.as_mut().map_or(0, |groups| groups.forget_sources(only))
+        self.groups.as_ref().map_or(0, |groups| groups.forget_sources(only))
     }
 
     /// What each member of a group was sent and sent.
@@ -301,10 +345,7 @@ impl FastPath {
             return Ok(());
         };
         self.slots.push(entry.slot);
-        match self.rules.remove(&octets) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(error) => Err(refusing("remove a rule")(error)),
-        }
+        self.rules.remove(&octets)
     }
 
     /// Routes or neighbours may have changed: whatever is known of next hops is asked anew.
@@ -321,7 +362,7 @@ impl FastPath {
                 && let Some(octets) = layout::encode_key(key)
             {
                 entry.next_hop = next_hop;
-                self.rules.insert(octets, entry.encode(), 0).map_err(refusing("change a rule"))?;
+                self.rules.insert(&octets, entry)?;
             }
         }
         Ok(())
@@ -361,8 +402,8 @@ impl FastPath {
     pub fn in_kernel(&self) -> Value {
         let held: BTreeMap<RuleKey, Entry> = self
             .rules
-            .iter()
-            .filter_map(Result::ok)
+            .all()
+            .into_iter()
             .filter_map(|(key, value)| Some((layout::decode_key(&key)?, Entry::decode(&value))))
             .collect();
         let keys: BTreeSet<_> = held.keys().chain(self.installed.keys()).collect();
@@ -402,16 +443,6 @@ impl FastPath {
         let settings = layout::encode_settings(self.generation, tunnel.index, tunnel.mtu, link.link_address);
         self.settings.set(0, settings, 0).map_err(refusing("tell the programs their settings"))
     }
-}
-
-/// Nanoseconds since boot, as the programs count them.
-fn since_boot() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn age(at: FixedAt) -> Duration {
-    Duration::from_nanos(since_boot().saturating_sub(at.since))
 }
 
 /// True for the rules whose packets a responder or an initiator sends into the network.

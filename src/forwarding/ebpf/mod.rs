@@ -10,6 +10,8 @@ mod layout;
 mod loader;
 #[cfg(mga_ebpf)]
 mod pins;
+#[cfg(mga_ebpf)]
+mod sources;
 #[cfg(not(mga_ebpf))]
 mod stub;
 #[cfg(mga_ebpf)]
@@ -84,6 +86,8 @@ pub struct FixedSource {
     pub member: u32,
     /// For how long, since its interval last began.
     pub age: Duration,
+    /// It was heard of again since it was fixed, which keeps those who were not from taking its place.
+    pub again: bool,
 }
 
 /// What the members of a group were sent and sent, in the kernel.

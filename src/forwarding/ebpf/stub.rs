@@ -84,15 +84,17 @@ impl FastPath {
     }
 
     /// See `loader`.
-    ///
-    /// # Errors
-    /// See `loader`.
-    pub fn fix(&mut self, _: &Ipv6Addr, _: &FixedSource) -> Result<(), Refusal> {
+    pub fn fix(&mut self, _: &Ipv6Addr, _: &FixedSource) {
         match self.0 {}
     }
 
     /// See `loader`.
     pub fn sources(&self, _: &Ipv6Addr, _: usize) -> Vec<FixedSource> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    pub fn sources_per_member(&self, _: &Ipv6Addr) -> Vec<(u32, usize)> {
         match self.0 {}
     }
 

@@ -90,7 +90,7 @@ pub fn slot_of(source: &Ipv6Addr) -> usize {
 }
 
 /// A bijection of 64 bits in which every bit depends on every other.
-pub(super) fn mix(mut value: u64) -> u64 {
+pub fn mix(mut value: u64) -> u64 {
     value ^= value >> 33;
     value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
     value ^= value >> 33;

@@ -6,6 +6,6 @@ mod group;
 mod rendezvous;
 mod selector;
 
-pub use group::{Affinity, Group, GroupMember, SLOTS, Takes, slot_of};
+pub use group::{Affinity, Group, GroupMember, SLOTS, Takes, mix, slot_of};
 pub use rendezvous::{Contender, slots};
 pub use selector::{Candidate, Criterion, Judgement, Selector};

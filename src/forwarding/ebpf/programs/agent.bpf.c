@@ -1,16 +1,18 @@
 /* An agent's two rewrites, tunnel to responder and tunnel from responder (RFC 3775 10.4.2, 10.4.5, RFC 2473, thesis
  * 4.2.1): at tc and, where the driver has it, at XDP in front of that. XDP takes what it knows the next hop of and what
  * leaves by the interface it came in by, tc what else it may, user space the rest. Loaded by ../loader.rs. */
+#define RULE_KEY struct peerless_key
+
 #include "agent.h"
 #include "tc.h"
 
 /* The next hop that is known, or nothing after it has been looked up: the packet itself goes by tc. */
 static __always_inline struct next_hop *known(struct xdp_md *xdp, struct next_hop *hop, struct settings *here,
-					      struct address source, struct address destination)
+					      struct address source, struct address destination, __u64 now)
 {
 	if (!hop)
 		return 0;
-	if (is_fresh(hop, here))
+	if (is_fresh(hop, here, now))
 		return hop;
 	look_up(xdp, xdp->ingress_ifindex, here, source, destination, hop);
 	return 0;
@@ -39,7 +41,7 @@ static __always_inline int wrap_frame(struct xdp_md *xdp, struct ipv6 *ip, struc
 		return XDP_PASS;
 	__u32 length = end - (void *)ip;
 	struct next_hop *hop =
-		known(xdp, bpf_map_lookup_elem(&next_hops, &tunnel.slot), here, tunnel.near, tunnel.far);
+		known(xdp, bpf_map_lookup_elem(&next_hops, &tunnel.slot), here, tunnel.near, tunnel.far, tunnel.now);
 	if (!hop || length > here->tunnel_mtu || length + IPV6_HEADER > hop->mtu || !can_leave(xdp, hop))
 		return XDP_PASS;
 
@@ -79,7 +81,7 @@ static __always_inline int unwrap_frame(struct xdp_md *xdp, struct ipv6 *outer, 
 			bpf_map_update_elem(&destinations, &destination, &unknown, BPF_ANY);
 		return XDP_PASS;
 	}
-	hop = known(xdp, hop, here, source, destination);
+	hop = known(xdp, hop, here, source, destination, tunnel.now);
 	if (!hop || length - IPV6_HEADER > hop->mtu || !can_leave(xdp, hop))
 		return XDP_PASS;
 
@@ -117,9 +119,9 @@ SEC("xdp") int agent_xdp(struct xdp_md *xdp)
 
 /* The next hop, looked up when it is not known. */
 static __always_inline struct next_hop *found(struct __sk_buff *skb, struct next_hop *hop, struct settings *here,
-					      struct address source, struct address destination)
+					      struct address source, struct address destination, __u64 now)
 {
-	if (!hop || is_fresh(hop, here))
+	if (!hop || is_fresh(hop, here, now))
 		return hop;
 	return look_up(skb, skb->ifindex, here, source, destination, hop) ? 0 : hop;
 }
@@ -132,7 +134,7 @@ static __always_inline int wrap(struct __sk_buff *skb, struct ipv6 *ip, struct s
 	__u32 length = skb->len - link_header;
 	__u32 longest_inner = longest(skb, ip, length, ip->next_header, (void *)(ip + 1));
 	struct next_hop *hop =
-		found(skb, bpf_map_lookup_elem(&next_hops, &tunnel.slot), here, tunnel.near, tunnel.far);
+		found(skb, bpf_map_lookup_elem(&next_hops, &tunnel.slot), here, tunnel.near, tunnel.far, tunnel.now);
 	if (!hop || length > 0xffff || longest_inner > here->tunnel_mtu || longest_inner + IPV6_HEADER > hop->mtu ||
 	    open_outer(skb))
 		return LEAVE;
@@ -164,7 +166,7 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct settings *here)
 			return LEAVE;
 		bpf_map_update_elem(&destinations, &destination, &unknown, BPF_ANY);
 		hop = &unknown;
-	} else if (!(hop = found(skb, hop, here, source, destination))) {
+	} else if (!(hop = found(skb, hop, here, source, destination, tunnel.now))) {
 		return LEAVE;
 	}
 	if (longest_inner > hop->mtu || close_outer(skb))

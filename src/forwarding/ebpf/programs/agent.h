@@ -10,7 +10,15 @@ struct tunnel {
 	struct address near, far;
 	__u32 slot;
 	__u32 uncounted; /* octets in front of those that are counted */
+	__u64 now;       /* nanoseconds since boot, for all that asks */
 };
+
+/* The rule of an agent that is for an anycast address. */
+static __always_inline struct rule *rule_for(enum kind kind, const struct address *anycast)
+{
+	struct peerless_key key = { .anycast = *anycast, .kind = kind };
+	return bpf_map_lookup_elem(&rules, &key);
+}
 
 /* Finds the tunnel for a packet to the anycast address that the fast path may wrap; 0 when there is none. */
 static __always_inline int to_responder(const struct ipv6 *ip, const void *end, struct tunnel *tunnel)
@@ -18,17 +26,16 @@ static __always_inline int to_responder(const struct ipv6 *ip, const void *end, 
 	if (ip->hop_limit <= 1 || !is_global(ip->source) ||
 	    !is_data(ip->next_header, (const void *)(ip + 1), end))
 		return 0;
-	struct address nobody = {};
-	struct rule *rule = find(TUNNEL_TO_RESPONDER, ip->destination, nobody);
+	struct rule *rule = rule_for(TUNNEL_TO_RESPONDER, &ip->destination);
 	/* What the agent itself says travels with a routing header. */
 	if (!rule || SAME(rule->near, ip->source))
 		return 0;
-	*tunnel = (struct tunnel){ rule->near, rule->far, rule->slot };
+	*tunnel = (struct tunnel){ rule->near, rule->far, rule->slot, 0, bpf_ktime_get_coarse_ns() };
 	if (!rule->group)
 		return 1;
 	__u32 place = rule->group - 1;
 	struct group *group = bpf_map_lookup_elem(&groups, &place);
-	struct member *member = group ? choose(group, ip->source) : 0;
+	struct member *member = group ? choose(rule->group, group, &ip->source, tunnel->now) : 0;
 	if (!member)
 		return 0;
 	tunnel->far = member->care_of;
@@ -45,17 +52,18 @@ static __always_inline int from_responder(const struct ipv6 *outer, const struct
 	    outer->payload != bpf_htons(IPV6_HEADER + bpf_ntohs(ip->payload)) ||
 	    !is_data(ip->next_header, (const void *)(ip + 1), end))
 		return 0;
-	struct address nobody = {};
-	struct rule *rule = find(TUNNEL_FROM_RESPONDER, ip->source, nobody);
+	struct rule *rule = rule_for(TUNNEL_FROM_RESPONDER, &ip->source);
 	/* What answers the agent's probes is the role's. */
 	if (!rule || !SAME(rule->near, outer->destination) || SAME(rule->near, ip->destination))
 		return 0;
-	*tunnel = (struct tunnel){ rule->near, rule->far, rule->slot };
+	*tunnel = (struct tunnel){ rule->near, rule->far, rule->slot, 0, bpf_ktime_get_coarse_ns() };
 	if (!rule->group)
 		return SAME(rule->far, outer->source);
 	__u32 place = rule->group - 1;
 	struct group *group = bpf_map_lookup_elem(&groups, &place);
-	struct member *member = group ? sender(group, ip->source, outer->source, ip->destination) : 0;
+	struct member *member = 0;
+	if (group)
+		member = sender(rule->group, group, outer, ip, tunnel->now);
 	if (!member)
 		return 0;
 	tunnel->slot = member->slot + 1;

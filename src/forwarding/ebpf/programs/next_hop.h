@@ -31,9 +31,9 @@ struct {
 	__type(value, struct next_hop);
 } destinations SEC(".maps");
 
-static __always_inline int is_fresh(const struct next_hop *hop, const struct settings *here)
+static __always_inline int is_fresh(const struct next_hop *hop, const struct settings *here, __u64 now)
 {
-	return hop->generation == here->generation && bpf_ktime_get_coarse_ns() < hop->until;
+	return hop->generation == here->generation && now < hop->until;
 }
 
 /* Asks the kernel's routing; 0 when it knows a next hop that is an Ethernet neighbour, and that is not user space. */

@@ -48,11 +48,14 @@ static __always_inline int is_version_6(const struct ipv6 *ip)
 }
 
 /* Neither multicast, nor of the link, nor unspecified, nor the loopback or anything else in ::/64. */
-static __always_inline int is_global(struct address address)
+static __always_inline int is_global_prefix(__be64 prefix)
 {
-	__u64 upper = bpf_be64_to_cpu(address.upper);
+	__u64 upper = bpf_be64_to_cpu(prefix);
 	return upper && upper >> 56 != 0xff && upper >> 54 != 0xfe80 >> 6;
 }
+
+/* Not a function of an address: clang copies what a function is given octet by octet out of a packet. */
+#define is_global(address) is_global_prefix((address).upper)
 
 /* Data that no kernel and no role wants to see on its way: an upper-layer protocol, ICMPv6 other than errors, neighbour
  * discovery and mobility messages, or a fragment of TCP or UDP. `at` is behind the header that announces `protocol`. */

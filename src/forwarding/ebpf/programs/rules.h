@@ -31,9 +31,20 @@ enum kind {
 };
 
 struct rule_key {
-	struct address anycast, peer;
+	struct address anycast;
+	__u32 kind, zero;
+	struct address peer;
+};
+
+/* Its beginning, for programs none of whose rules has a peer: what is hashed costs. */
+struct peerless_key {
+	struct address anycast;
 	__u32 kind, zero;
 };
+
+#ifndef RULE_KEY
+#define RULE_KEY struct rule_key
+#endif
 
 struct rule {
 	struct address near; /* this node's end of the tunnel, or the address it speaks from */
@@ -61,7 +72,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, RULES);
-	__type(key, struct rule_key);
+	__type(key, RULE_KEY);
 	__type(value, struct rule);
 } rules SEC(".maps");
 
