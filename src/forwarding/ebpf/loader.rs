@@ -29,8 +29,8 @@ pub(super) const AGENT_RULES: u32 = 4096;
 /// Octets of an Ethernet header.
 const ETHERNET_HEADER: u32 = 14;
 
-/// The rules by which the programs find a group, from either side.
-const GROUP_KINDS: [RuleKind; 2] = [RuleKind::TunnelToResponder, RuleKind::TunnelFromResponder];
+/// The rules of an agent's programs: to a responder or a group of them, and from there.
+const AGENT_KINDS: [RuleKind; 2] = [RuleKind::TunnelToResponder, RuleKind::TunnelFromResponder];
 
 /// An object for the kernel, at an address as even as its reader wants it.
 macro_rules! object {
@@ -224,7 +224,7 @@ impl FastPath {
     /// What the kernel refused; the rule is not in force in the kernel then.
     pub fn install(&mut self, rule: &Rule, way: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
         let key = rule.key();
-        let Some(octets) = layout::encode_key(&key) else { return Ok(()) };
+        let Some(octets) = encode_key(self.station.programs, &key) else { return Ok(()) };
         let (near, far) = Entry::ends(rule);
         let slot = match self.installed.get(&key) {
             Some(entry) => entry.slot,
@@ -267,9 +267,9 @@ impl FastPath {
         for slot in groups.write(group)? {
             self.reset_counter(slot)?;
         }
-        for kind in GROUP_KINDS {
+        for kind in AGENT_KINDS {
             let key = RuleKey::of(kind, group.anycast);
-            let Some(octets) = layout::encode_key(&key) else { continue };
+            let Some(octets) = encode_key(self.station.programs, &key) else { continue };
             let slot = match self.installed.get(&key) {
                 Some(entry) => entry.slot,
                 None => self.slots.pop().ok_or_else(|| Refusal("too many rules".to_owned()))?,
@@ -285,7 +285,7 @@ impl FastPath {
     /// # Errors
     /// What the kernel refused.
     pub fn remove_group(&mut self, anycast: &Ipv6Addr) -> Result<(), Refusal> {
-        for kind in GROUP_KINDS {
+        for kind in AGENT_KINDS {
             self.remove(&RuleKey::of(kind, *anycast))?;
         }
         self.groups.as_mut().map_or(Ok(()), |groups| groups.remove(anycast))
@@ -341,9 +341,8 @@ impl FastPath {
     /// # Errors
     /// What the kernel refused.
     pub fn remove(&mut self, key: &RuleKey) -> Result<(), Refusal> {
-        let (Some(octets), Some(entry)) = (layout::encode_key(key), self.installed.remove(key)) else {
-            return Ok(());
-        };
+        let octets = encode_key(self.station.programs, key);
+        let (Some(octets), Some(entry)) = (octets, self.installed.remove(key)) else { return Ok(()) };
         self.slots.push(entry.slot);
         self.rules.remove(&octets)
     }
@@ -443,6 +442,13 @@ impl FastPath {
         let settings = layout::encode_settings(self.generation, tunnel.index, tunnel.mtu, link.link_address);
         self.settings.set(0, settings, 0).map_err(refusing("tell the programs their settings"))
     }
+}
+
+/// The key of a rule that the programs know.
+fn encode_key(programs: Programs, key: &RuleKey) -> Option<Key> {
+    // An agent has no peer that it carries packets for, and speaks for itself in user space.
+    let is_known = programs != Programs::Agent || AGENT_KINDS.contains(&key.kind);
+    layout::encode_key(key).filter(|_| is_known)
 }
 
 /// True for the rules whose packets a responder or an initiator sends into the network.
