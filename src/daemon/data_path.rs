@@ -242,6 +242,11 @@ impl DataPath {
         views
     }
 
+    /// See [`Forwarder::has_groups`].
+    pub(super) fn has_groups(&self) -> bool {
+        self.user.has_groups()
+    }
+
     /// See [`Forwarder::fixed`].
     pub(super) fn fixed(&self, now: Instant, most: usize) -> BTreeMap<Ipv6Addr, Vec<FixedSource>> {
         let mut fixed = self.user.fixed(now, most);

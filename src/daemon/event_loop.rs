@@ -576,7 +576,7 @@ impl Daemon<'_> {
             }
             // At an agent the peers that are remembered are fixed sources.
             Request::FlushPeers { peer } if matches!(self.node, Node::Haa(_)) => {
-                groups::forget(&mut self.data_path, now, peer)
+                groups::forget(&mut self.data_path, peer)
             }
             Request::FlushPeers { peer } => self.command(now, NodeCommand::FlushPeers(peer)),
             Request::Drain { anycast, deadline } => {

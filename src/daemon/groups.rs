@@ -64,12 +64,8 @@ pub(super) fn affinity(
 ///
 /// # Errors
 /// A sentence for the operator when no source can be fixed.
-pub(super) fn forget(
-    data_path: &mut DataPath,
-    now: Instant,
-    peer: Option<Ipv6Addr>,
-) -> Result<Value, String> {
-    if data_path.groups(now).is_empty() {
+pub(super) fn forget(data_path: &mut DataPath, peer: Option<Ipv6Addr>) -> Result<Value, String> {
+    if !data_path.has_groups() {
         return Err("no source is fixed to a responder: no address of the advanced model has one".to_owned());
     }
     Ok(json!({ "done": true, "sources": data_path.forget_sources(peer) }))

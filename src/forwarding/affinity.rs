@@ -3,10 +3,10 @@
 //! flood of them moves nobody who is in the middle of something. Used by `forwarding::groups`.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 use serde::Serialize;
@@ -16,11 +16,13 @@ use crate::protocol::select::Affinity;
 
 /// No entry: the end of a list.
 const NONE: u32 = u32::MAX;
+/// In place of the newer neighbour: nothing is held here.
+const FREE: u32 = u32::MAX - 1;
 /// Moments are kept in this fraction of a second: 32 bits of it are eight years.
-const TICKS_PER_SECOND: u128 = 16;
-/// In ticks, the least time after which a use counts as a later one for the order of idleness. To move an entry in that
-/// order touches two others, which at a million sources are never in a cache.
-const GRAIN: u32 = 2 * TICKS_PER_SECOND as u32;
+const TICKS_PER_SECOND: u64 = 16;
+/// A use counts as a later one for the order of idleness when this part of the interval has passed, or the most. To move
+/// an entry in that order touches two others, which at a million sources are never in a cache.
+const GRAIN: (u32, u32) = (16, 16 * TICKS_PER_SECOND as u32);
 /// Of the capacity, how much sources may hold that were seen more than once: four fifths.
 const PROTECTED: (usize, usize) = (4, 5);
 
@@ -84,6 +86,8 @@ pub struct FixedSource {
 #[derive(Debug)]
 pub struct AffinityTable {
     rule: Affinity,
+    /// The rule's interval in ticks.
+    interval: u32,
     index: HashTable<u32>,
     entries: Vec<Entry>,
     /// Entries that are free, chained by `older`.
@@ -93,19 +97,34 @@ pub struct AffinityTable {
     /// How many sources each member has, those included whose interval ended unnoticed.
     of_member: BTreeMap<u32, usize>,
     evicted: u64,
+    /// The place that [`AffinityTable::sweep`] looks at next.
+    hand: usize,
+    /// Keyed by chance: nobody outside knows which sources meet in the index.
     hasher: RandomState,
 }
 
-fn ticks(at: Instant) -> u32 {
-    let ticks = at.since_start().as_millis() * TICKS_PER_SECOND / 1000;
+fn ticks(time: Duration) -> u32 {
+    // In 64 bits: every packet asks.
+    let parts = u64::from(time.subsec_nanos()) * TICKS_PER_SECOND / 1_000_000_000;
+    let ticks = time.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(parts);
     u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+fn moment(now: Instant) -> u32 {
+    ticks(now.since_start())
+}
+
+/// Of the address as one number: as octets it would bring its length along, and a round more for that.
+fn hash(hasher: &RandomState, source: &Ipv6Addr) -> u64 {
+    hasher.hash_one(source.to_bits())
 }
 
 impl AffinityTable {
     /// An empty table.
     pub fn new(rule: Affinity) -> Self {
-        Self {
-            rule: Affinity { capacity: Self::bounded(rule.capacity), ..rule },
+        let mut table = Self {
+            rule,
+            interval: 0,
             index: HashTable::new(),
             entries: Vec::new(),
             free: NONE,
@@ -113,17 +132,17 @@ impl AffinityTable {
             protected: List::EMPTY,
             of_member: BTreeMap::new(),
             evicted: 0,
+            hand: 0,
             hasher: RandomState::new(),
-        }
-    }
-
-    fn bounded(capacity: usize) -> usize {
-        capacity.clamp(1, NONE as usize - 1)
+        };
+        table.set_rule(Instant::START, rule);
+        table
     }
 
     /// Goes on by another rule; who is fixed stays fixed, as far as there is room.
     pub fn set_rule(&mut self, now: Instant, rule: Affinity) {
-        self.rule = Affinity { capacity: Self::bounded(rule.capacity), ..rule };
+        self.rule = Affinity { capacity: rule.capacity.clamp(1, FREE as usize), ..rule };
+        self.interval = ticks(rule.interval).max(1);
         while self.len() > self.rule.capacity {
             self.evict(now);
         }
@@ -166,7 +185,7 @@ impl AffinityTable {
         let at = self.find(source)?;
         let member = self.used(now, at)?;
         let entry = self.entry(at);
-        if entry.segment() == Segment::Protected && !Self::is_later(now, entry) {
+        if entry.segment() == Segment::Protected && !self.is_later(now, entry) {
             return Some(member);
         }
         self.unlink(at);
@@ -185,7 +204,7 @@ impl AffinityTable {
         let at = self.find(source)?;
         let member = self.used(now, at)?;
         let entry = self.entry(at);
-        if Self::is_later(now, entry) {
+        if self.is_later(now, entry) {
             let segment = entry.segment();
             self.unlink(at);
             self.link(now, at, segment);
@@ -193,8 +212,8 @@ impl AffinityTable {
         Some(member)
     }
 
-    fn is_later(now: Instant, entry: &Entry) -> bool {
-        ticks(now).saturating_sub(entry.placed) >= GRAIN
+    fn is_later(&self, now: Instant, entry: &Entry) -> bool {
+        moment(now).saturating_sub(entry.placed) >= (self.interval / GRAIN.0).min(GRAIN.1)
     }
 
     /// Fixes `source` to the member with this number, which has 31 bits, from now on.
@@ -208,15 +227,15 @@ impl AffinityTable {
         let entry = Entry {
             source: *source,
             tagged: member << 1,
-            since: ticks(now),
-            placed: ticks(now),
+            since: moment(now),
+            placed: moment(now),
             newer: NONE,
             older: NONE,
         };
         let at = self.place(entry);
-        let hash = self.hasher.hash_one(source);
+        let hash = hash(&self.hasher, source);
         let (entries, hasher) = (&self.entries, &self.hasher);
-        self.index.insert_unique(hash, at, |held| hasher.hash_one(entries[*held as usize].source));
+        self.index.insert_unique(hash, at, |held| self::hash(hasher, &entries[*held as usize].source));
         self.link(now, at, Segment::Probation);
         *self.of_member.entry(member).or_default() += 1;
     }
@@ -244,6 +263,19 @@ impl AffinityTable {
         }
     }
 
+    /// Looks at the next `most` places, and forgets whose interval is over: called again and again, it goes round, and
+    /// counts go down without any traffic.
+    pub fn sweep(&mut self, now: Instant, most: usize) {
+        for _ in 0..most.min(self.entries.len()) {
+            self.hand = if self.hand < self.entries.len() { self.hand } else { 0 };
+            let entry = &self.entries[self.hand];
+            if entry.newer != FREE && self.is_over(now, entry) {
+                self.remove(self.hand as u32);
+            }
+            self.hand += 1;
+        }
+    }
+
     /// The sources used last, at most `most`.
     pub fn latest(&self, now: Instant, most: usize) -> Vec<FixedSource> {
         self.held().filter_map(|at| self.view(now, self.entry(at))).take(most).collect()
@@ -262,14 +294,14 @@ impl AffinityTable {
     }
 
     fn view(&self, now: Instant, entry: &Entry) -> Option<FixedSource> {
-        let passed = Duration::from_millis(u64::from(ticks(now).saturating_sub(entry.since)) * 1000 / 16);
+        let passed = u64::from(moment(now).saturating_sub(entry.since));
+        let passed = Duration::from_millis(passed * 1000 / TICKS_PER_SECOND);
         let remaining = self.rule.interval.checked_sub(passed).filter(|left| !left.is_zero())?;
         Some(FixedSource { source: entry.source, member: entry.member(), remaining: remaining.as_secs() })
     }
 
     fn is_over(&self, now: Instant, entry: &Entry) -> bool {
-        let passed = u128::from(ticks(now).saturating_sub(entry.since));
-        passed * 1000 / TICKS_PER_SECOND >= self.rule.interval.as_millis()
+        moment(now).saturating_sub(entry.since) >= self.interval
     }
 
     /// The member of an entry that a packet uses, or nothing when its interval is over.
@@ -281,7 +313,7 @@ impl AffinityTable {
         let renewed = self.rule.renewed;
         let entry = self.entry_mut(at);
         if renewed {
-            entry.since = ticks(now);
+            entry.since = moment(now);
         }
         Some(entry.member())
     }
@@ -297,7 +329,7 @@ impl AffinityTable {
     }
 
     fn find(&self, source: &Ipv6Addr) -> Option<u32> {
-        let hash = self.hasher.hash_one(source);
+        let hash = hash(&self.hasher, source);
         self.index.find(hash, |at| self.entry(*at).source == *source).copied()
     }
 
@@ -315,12 +347,11 @@ impl AffinityTable {
     fn remove(&mut self, at: u32) {
         self.unlink(at);
         let (source, member) = (self.entry(at).source, self.entry(at).member());
-        let hash = self.hasher.hash_one(source);
         let (entries, hasher) = (&self.entries, &self.hasher);
         let place = self.index.entry(
-            hash,
+            hash(hasher, &source),
             |held| *held == at,
-            |held| hasher.hash_one(entries[*held as usize].source),
+            |held| hash(hasher, &entries[*held as usize].source),
         );
         if let Place::Occupied(held) = place {
             held.remove();
@@ -332,7 +363,8 @@ impl AffinityTable {
             }
         }
         let free = self.free;
-        self.entry_mut(at).older = free;
+        let entry = self.entry_mut(at);
+        (entry.newer, entry.older) = (FREE, free);
         self.free = at;
     }
 
@@ -376,7 +408,7 @@ impl AffinityTable {
             self.entry_mut(second).newer = at;
         }
         let entry = self.entry_mut(at);
-        (entry.newer, entry.older, entry.placed) = (NONE, second, ticks(now));
+        (entry.newer, entry.older, entry.placed) = (NONE, second, moment(now));
         entry.tagged = entry.tagged & !1 | u32::from(segment == Segment::Protected);
     }
 }

@@ -197,6 +197,11 @@ impl Forwarder {
         views
     }
 
+    /// True when a group is in force.
+    pub fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// The fixed sources of each group, those used last first, at most `most` of each.
     pub fn fixed(&self, now: Instant, most: usize) -> BTreeMap<Ipv6Addr, Vec<FixedSource>> {
         self.groups.iter().map(|(anycast, group)| (*anycast, group.fixed(now, most))).collect()

@@ -53,6 +53,48 @@ fn the_one_idle_longest_makes_room_first() {
 }
 
 #[test]
+fn the_order_of_idleness_is_kept_to_a_sixteenth_of_the_interval() {
+    // Of sixty seconds, that is 3.75.
+    for (later, stays) in [(3.5, false), (3.75, true)] {
+        let mut table = AffinityTable::new(Affinity { capacity: 10, ..RENEWED });
+        for number in 0..8 {
+            table.fix(at(0.0), &source(number), number);
+            table.sent(at(0.0), &source(number));
+        }
+        table.sent(at(later), &source(0));
+        // The ninth that comes back takes the place of the one idle longest, whose next one is probation.
+        table.fix(at(later), &source(8), 8);
+        table.sent(at(later), &source(8));
+        for forged in 100..102 {
+            table.fix(at(later), &source(forged), 9);
+        }
+        assert_eq!(table.peek(at(later), &source(0)).is_some(), stays, "{later} s");
+        assert_eq!(table.peek(at(later), &source(1)).is_some(), !stays, "{later} s");
+    }
+}
+
+#[test]
+fn a_sweep_goes_round_and_forgets_whose_interval_is_over() {
+    let mut table = AffinityTable::new(RENEWED);
+    for number in 0..100 {
+        table.fix(at(0.0), &source(number), 1);
+    }
+    table.forget(Some(source(7)));
+    for number in 40..50 {
+        table.sent(at(30.0), &source(number));
+    }
+    table.sweep(at(59.0), 1000);
+    assert_eq!(table.of_member(1), 99);
+    table.sweep(at(61.0), 60);
+    table.sweep(at(61.0), 30);
+    assert_eq!(table.of_member(1), 20, "the last ten have not had their turn");
+    table.sweep(at(61.0), 30);
+    assert_eq!(table.of_member(1), 10);
+    table.sweep(at(91.0), 100);
+    assert!(table.is_empty());
+}
+
+#[test]
 fn one_whose_interval_is_over_makes_room_before_one_on_probation() {
     let mut table = AffinityTable::new(Affinity { capacity: 2, ..RENEWED });
     table.fix(at(0.0), &source(0), 0);
@@ -85,6 +127,7 @@ enum Step {
     Fix(u32, u32),
     Forget(u32),
     Expire,
+    Sweep(usize),
     Pass(u64),
 }
 
@@ -96,6 +139,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (source.clone(), 0..4u32).prop_map(|(source, member)| Step::Fix(source, member)),
         1 => source.prop_map(Step::Forget),
         1 => Just(Step::Expire),
+        1 => (0..30usize).prop_map(Step::Sweep),
         2 => (1..40u64).prop_map(Step::Pass),
     ]
 }
@@ -147,6 +191,16 @@ proptest! {
                     let over = |of: Ipv6Addr| now.saturating_since(plain[&of].1) >= rule.interval;
                     prop_assert!(table.latest(now, 100).iter().all(|fixed| !over(fixed.source)));
                     prop_assert_eq!(table.latest(now, 100).len(), table.len());
+                }
+                Step::Sweep(most) => {
+                    let current = |table: &AffinityTable| {
+                        let mut current = table.latest(now, 100);
+                        current.sort_by_key(|fixed| fixed.source);
+                        current
+                    };
+                    let before = current(&table);
+                    table.sweep(now, most);
+                    prop_assert_eq!(current(&table), before);
                 }
                 Step::Pass(seconds) => now = now + Duration::from_secs(seconds),
             }
