@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The parts of the table: the first row of each, and its title.
-const PARTS: [(&str, &str); 22] = [
+const PARTS: [(&str, &str); 23] = [
     ("M001", "Mobility Header, every role"),
     ("H001", "Home agent: acceptance of Binding Updates"),
     ("H035", "Home agent: lifetimes"),
@@ -32,6 +32,7 @@ const PARTS: [(&str, &str); 22] = [
     ("X001", "End to end and thesis"),
     ("X201", "Beyond the catalogue: security considerations of section 15"),
     ("C201", "Beyond the catalogue: what running nodes taught"),
+    ("H202", "Beyond the catalogue: what is owed where multicast is not tunnelled"),
 ];
 /// Tests of these files run on real kernels in network namespaces; all others in virtual time.
 const ON_THE_WIRE: [&str; 4] =

@@ -664,6 +664,21 @@ fn h104_h106_a_tunnel_from_anyone_but_the_bound_responder_is_refused() {
 }
 
 #[test]
+fn h202_group_memberships_through_the_tunnel_are_silently_ignored() {
+    let mut bench = Bench::new();
+    bench.update(&Update::home(5));
+    // By the link-local address that RFC 3810 wants and by the anycast address, from the bound responder and others.
+    for (outer, inner) in [(AR1, LINK_LOCAL), (AR1, ANYCAST), (AR2, LINK_LOCAL)] {
+        bench.haa.actions();
+        bench.haa.handle_packet(bench.now, &tunnel(outer, AGENT, &group_membership(inner)));
+        let done = bench.haa.actions();
+        assert!(done.iter().all(|action| matches!(action, Action::Report(_))), "{outer} {inner}: {done:?}");
+    }
+    let counted = bench.haa.counters().iter().find(|(name, _)| *name == "multicast-membership.ignored");
+    assert_eq!(counted.map(|(_, times)| times), Some(3));
+}
+
+#[test]
 fn h107_an_error_about_our_tunnel_is_told_to_the_sender_inside_and_no_other_error_is() {
     let mut bench = Bench::new();
     bench.update(&Update::home(5));

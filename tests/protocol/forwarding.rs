@@ -66,6 +66,18 @@ fn h101_link_scope_stays_out_of_the_tunnel() {
     }
 }
 
+// covers: H202 N204
+#[test]
+fn nothing_of_a_group_enters_a_tunnel() {
+    let membership = group_membership(ANYCAST);
+    for packet in [ping(ANYCAST, GROUP), membership] {
+        assert_eq!(forward(&mut responder(), Outbound, &packet).0, Fate::Drop("link-scope"));
+    }
+    for packet in [ping(AI1, GROUP), group_membership(LINK_LOCAL)] {
+        assert_eq!(forward(&mut agent(), Outbound, &packet).0, Fate::Drop("link-scope"));
+    }
+}
+
 #[test]
 fn h103_h104_h105_h106_only_the_bound_responder_may_tunnel_back_and_only_from_the_anycast_address() {
     let inner = ping(ANYCAST, AI1);

@@ -132,6 +132,18 @@ pub fn raw_mobility(
     with_home_address(source, destination, home_address, next_header::MOBILITY, &octets)
 }
 
+/// A report of RFC 3810 with its Router Alert: `source` listens to [`GROUP`].
+pub fn group_membership(source: Ipv6Addr) -> Vec<u8> {
+    const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
+    let mut report = vec![143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0];
+    report.extend(GROUP.octets());
+    let sum = ipv6::checksum(&source, &ALL_ROUTERS, next_header::ICMPV6, &report);
+    report[2..4].copy_from_slice(&sum.to_be_bytes());
+    let router_alert = [next_header::ICMPV6, 0, 5, 2, 0, 0, 1, 0];
+    let payload = [router_alert.as_slice(), &report].concat();
+    ipv6::packet(Ipv6Header::new(next_header::HOP_BY_HOP, 1, source, ALL_ROUTERS), &payload)
+}
+
 /// A packet with this upper layer, and a home address option if there is a home address.
 pub fn with_home_address(
     source: Ipv6Addr,

@@ -13,6 +13,12 @@ use crate::wire::ipv6::next_header;
 use crate::wire::rewrite::strip_home_address;
 use crate::wire::tunnel::decapsulate;
 
+/// True for what listeners and queriers of multicast groups say (RFC 2710, RFC 3810).
+fn is_group_membership(packet: &Packet<'_>) -> bool {
+    packet.upper.protocol == next_header::ICMPV6
+        && packet.payload().first().is_some_and(|of| matches!(*of, 130..=132 | 143))
+}
+
 impl Haa {
     /// A tunnel packet that the data path did not take.
     pub(super) fn handle_tunnel(&mut self, now: Instant, packet: &Packet<'_>) {
@@ -22,6 +28,16 @@ impl Haa {
             return self.refuse_tunnel(now, packet);
         }
         let Ok(inner) = Packet::parse(buffer.as_slice()) else { return self.refuse_tunnel(now, packet) };
+        if is_group_membership(&inner) {
+            return self.refuse(
+                packet,
+                Refusal::silent(
+                    "multicast-membership.ignored",
+                    "group memberships are not taken through the tunnel",
+                    "RFC 3775 10.4.3",
+                ),
+            );
+        }
         let anycast = inner.header.source;
         let member = self.joined.at(&anycast, &care_of).map(|member| member.number);
         if member.is_none() && !self.has_just_left(now, &anycast, &care_of) {
