@@ -101,24 +101,39 @@ fn record(interface: &str, file: &Path, stop: &AtomicBool, ready: &mpsc::Sender<
     assert_eq!(capture.stats().expect("statistics").dropped, 0, "packets were not recorded");
 }
 
-/// What tshark counts as an error. Its own words for a message it does not know are among them.
+/// What tshark counts as an error, and what it does not know: messages, options, whatever it leaves undecoded.
 const FAULTS: &str = "_ws.malformed || icmpv6.checksum.status == 0 || udp.checksum.status == 0 || \
-                      _ws.expert.severity >= 8388608";
+                      _ws.expert.severity >= 8388608 || _ws.expert.group == 83886080 || mip6.unknown_type_data";
+
+/// What a program says when it is asked about a capture.
+fn ask(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().expect(program);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The packets of the capture that tshark finds fault with.
+fn faults(capture: &Path) -> String {
+    let capture = capture.to_str().expect("a path of letters");
+    ask("tshark", &["-n", "-r", capture, "-o", "udp.check_checksum:TRUE", "-Y", FAULTS])
+}
 
 /// Fails when tshark or the checksum reader finds fault with a packet of the capture.
 pub fn judge(capture: &Path) {
-    let ask = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().expect(program);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {said}");
-        String::from_utf8(output.stdout).expect("text")
-    };
-    let capture = capture.to_str().expect("a path of letters");
-    let faults = ask("tshark", &["-n", "-r", capture, "-o", "udp.check_checksum:TRUE", "-Y", FAULTS]);
-    assert_eq!(faults, "", "tshark finds fault");
+    assert_eq!(faults(capture), "", "tshark finds fault");
     let sums = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/daemon/peer/sums.py");
-    let wrong = ask("python3", &["-B", sums.to_str().expect("a path of letters"), capture]);
+    let file = |path: &Path| path.to_str().expect("a path of letters").to_owned();
+    let wrong = ask("python3", &["-B", &file(&sums), &file(capture)]);
     assert_eq!(wrong, "", "a checksum is wrong");
+}
+
+#[test]
+fn what_tshark_does_not_know_is_found() {
+    let stimulus =
+        |name: &str| faults(&Path::new(env!("CARGO_MANIFEST_DIR")).join("pcaps/kame/kame-errors").join(name));
+    assert_eq!(stimulus("01-had-accept.pcap"), "");
+    assert_eq!(stimulus("39-had-unknown-opt.pcap").lines().count(), 1, "the update with an unknown option");
 }
 
 #[test]

@@ -84,6 +84,16 @@ fn n006_n007_frequent_moves_keep_max_update_rate_and_converge() {
 }
 
 #[test]
+fn n025_an_acknowledgement_to_the_former_care_of_address_is_ignored() {
+    let mut ar = registered(ArPolicy::default());
+    move_to(&mut ar, 20.0, AR2);
+    ar.handle_packet(at(20.1), &acknowledged(AGENT, AR1, 0, 501, 1000));
+    assert_eq!(ar.registrations(at(20.1))[0].state, "refreshing", "the update came from the new one");
+    ar.handle_packet(at(20.2), &acknowledged(AGENT, AR2, 0, 501, 1000));
+    assert_eq!(ar.registrations(at(20.2))[0].state, "registered");
+}
+
+#[test]
 fn n004_n005_n057_initiators_are_renewed_after_the_agent_with_the_home_token_that_is_still_good() {
     let mut ar = registered(ArPolicy::default());
     optimise(&mut ar, 1.0);

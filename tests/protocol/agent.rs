@@ -10,7 +10,7 @@ use mga_node::protocol::clock::Instant;
 use mga_node::protocol::haa::{BindingView, Haa, HaaCommand, HaaConfig};
 use mga_node::protocol::home_link::{ALL_NODES, solicited_node_group};
 use mga_node::wire::icmpv6::{Icmpv6Message, NeighborOption};
-use mga_node::wire::mobility::{Lifetime, MobilityOption, UpdateFlags};
+use mga_node::wire::mobility::{Lifetime, MobilityOption, Status, UpdateFlags};
 
 use crate::stimulus::*;
 
@@ -633,6 +633,10 @@ fn h089_a_status_below_128_means_bound() {
         assert_eq!(bench.verdict(&update).0 < 128, bound);
         assert_eq!(!bench.bindings().is_empty(), bound);
     }
+    assert_eq!(
+        [0, 1, 127, 128, 255].map(|status| Status(status).is_accepted()),
+        [true, true, true, false, false]
+    );
 }
 
 #[test]
