@@ -357,7 +357,7 @@ mod side_by_side {
         let mut fast = FastPath::start(&station(bench, programs)).expect("the kernel takes the programs");
         let way = NextHop { device: bench.index("eth0"), neighbour: ROUTER, mtu: 1500 };
         for rule in rules() {
-            fast.install(&rule, |_| Some(way)).expect("the kernel takes a rule");
+            fast.install(&rule, None, |_| Some(way)).expect("the kernel takes a rule");
         }
         if programs == Programs::Agent {
             fast.install_group(&group()).expect("the kernel takes a group");
@@ -434,7 +434,7 @@ mod side_by_side {
             for number in 0..CHANGES {
                 let anycast = at(1, 0x100 + (number % 500) as u16);
                 let rule = Rule::TunnelToResponder { anycast, agent: AGENT, care_of: at(6, number as u16) };
-                fast.install(&rule, |_| None).expect("the kernel takes a rule");
+                fast.install(&rule, None, |_| None).expect("the kernel takes a rule");
             }
             let rate = f64::from(CHANGES) / begin.elapsed().as_secs_f64();
             changing.store(false, Ordering::Relaxed);

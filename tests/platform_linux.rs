@@ -69,6 +69,7 @@ impl Wire {
             interface: "eth0".into(),
             journal: self.scratch.join(format!("{name}.undo")),
             name: name.into(),
+            settings: None,
         }
     }
 
@@ -1004,7 +1005,7 @@ fn an_interface_that_learns_its_routes_goes_on_learning_as_a_router() {
 #[ignore = "is the child process of other tests"]
 fn child_process() {
     let journal = std::env::var_os("MGA_TEST_JOURNAL").expect("only other tests run this one").into();
-    let options = Options { interface: "eth0".into(), journal, name: "crash-eth0".into() };
+    let options = Options { interface: "eth0".into(), journal, name: "crash-eth0".into(), settings: None };
     let mut node = Host::open(&options).unwrap_or_else(|error| panic!("refused: {error}\n"));
     node.become_router().expect("a router");
     node.own(ANYCAST).expect("owned");

@@ -2,7 +2,7 @@
 //! (design section 3: one action vocabulary, two executors). Whatever the kernel refuses, now or later, user space does
 //! alone. Called by the event loop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::config::{Forwarding, Role};
 use super::error::Error;
+use super::node::Node;
 use crate::forwarding::affinity::FixedSource;
 use crate::forwarding::ebpf::{self, Device, FastPath, NextHop, Programs, Refusal, Station};
 use crate::forwarding::explain::{Explanation, explain};
@@ -18,7 +19,7 @@ use crate::forwarding::groups::GroupView;
 use crate::forwarding::user::{Direction, Fate, Forwarder, IN_USE_INTERVAL, Installed};
 use crate::platform::doctor::Check;
 use crate::platform::{Host, Interface};
-use crate::protocol::action::{Observation, Rule, RuleKey};
+use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::clock::Instant;
 use crate::protocol::select::Group;
 use crate::wire::PacketBuffer;
@@ -29,6 +30,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the ways of the rules are asked for although nothing has told of a change: nobody tells when the kernel
 /// learns a path MTU.
 const WAYS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A rule without a binding is the kernel's for so long after the last look, where the process is killed then.
+const UNBOUND: Duration = Duration::from_secs(5);
 
 /// Fixed sources that are read from the kernel for an operator.
 const MOST_SOURCES: usize = 100_000;
@@ -53,8 +57,10 @@ pub(super) struct DataPath {
     user: Forwarder,
     fast: Option<FastPath>,
     noted: BTreeMap<RuleKey, Noted>,
-    /// Rules in force that the role has not said anything of: a killed run left them.
-    adopted: BTreeSet<RuleKey>,
+    /// Rules in force that the role has not said anything of, and when their bindings are over: a killed run left them.
+    adopted: BTreeMap<RuleKey, Instant>,
+    /// What the role's clock began at, since boot.
+    began: Duration,
     looked: Instant,
     ways_asked: Instant,
 }
@@ -109,7 +115,8 @@ pub(super) fn fast_path(roles: &[Role], host: &mut Host) -> Option<Check> {
 }
 
 impl DataPath {
-    /// Loads the kernel's programs where they are wanted and possible, with room for so many fixed sources.
+    /// Loads the kernel's programs where they are wanted and possible, with room for so many fixed sources. The role's
+    /// clock has begun at `started`.
     ///
     /// # Errors
     /// The kernel's refusal when nothing else will do; what the host says.
@@ -117,40 +124,56 @@ impl DataPath {
         wanted: Forwarding,
         role: Role,
         sources: usize,
+        started: std::time::Instant,
         host: &mut Host,
     ) -> Result<Self, Error> {
         let mut path = Self {
             user: Forwarder::new(),
             fast: None,
             noted: BTreeMap::new(),
-            adopted: BTreeSet::new(),
+            adopted: BTreeMap::new(),
+            began: ebpf::since_boot().saturating_sub(started.elapsed()),
             looked: Instant::START,
             ways_asked: Instant::START,
         };
         if wanted == Forwarding::User {
             return Ok(path);
         }
+        let identity = host.identity()?;
+        let folder = FastPath::folder(&identity);
+        if let Some(folder) = &folder {
+            host.leave_pinned(folder)?;
+        }
         let station = Station {
             programs: programs(role),
             link: device(host.interface()),
             tunnel: device(&host.tunnel()),
-            identity: Some(host.identity()?),
+            identity: Some(identity),
             sources: u32::try_from(sources).unwrap_or(u32::MAX),
         };
         match FastPath::start(&station) {
             Ok(fast) => {
                 host.stand_behind_classifiers(true)?;
+                // An agent's tunnel device has no address that its programs need.
+                if folder.is_some() && station.programs != Programs::Agent {
+                    host.leave_tunnel()?;
+                }
                 let adopted = fast.adopted();
                 tracing::info!(by = fast.by(), adopted = adopted.len(), "the kernel forwards");
-                path.adopted = adopted.iter().map(Rule::key).collect();
-                adopted.into_iter().for_each(|rule| path.user.install(rule));
+                for (rule, until) in adopted {
+                    path.adopted.insert(rule.key(), Instant::from_start(until.saturating_sub(path.began)));
+                    path.user.install(rule);
+                }
                 path.fast = Some(fast);
+                return Ok(path);
             }
             Err(refusal) if wanted == Forwarding::Ebpf => return Err(refusal.into()),
             // Built so, it is no surprise.
             Err(why) if cfg!(not(mga_ebpf)) => tracing::info!(%why, "user space forwards"),
             Err(why) => tracing::warn!(%why, "user space forwards"),
         }
+        host.stand_behind_classifiers(false)?;
+        host.leave_nothing()?;
         Ok(path)
     }
 
@@ -163,12 +186,19 @@ impl DataPath {
         }
     }
 
-    /// Puts a rule in force.
-    pub(super) fn install(&mut self, rule: Rule, host: &mut Host) {
+    /// Puts a rule in force whose binding is over at `until`, if it has one.
+    pub(super) fn install(&mut self, now: Instant, rule: Rule, until: Option<Instant>, host: &mut Host) {
         self.adopted.remove(&rule.key());
         self.user.install(rule);
-        let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.install(&rule, way(host)));
+        let until = self.since_boot(now, until);
+        let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.install(&rule, Some(until), way(host)));
         self.or_fall_back(result, host);
+    }
+
+    /// When the kernel's programs are to leave a rule alone of which this is known: with its binding, or without one
+    /// soon after this process is no more.
+    fn since_boot(&self, now: Instant, until: Option<Instant>) -> Duration {
+        self.began + until.unwrap_or(now + UNBOUND).since_start()
     }
 
     /// Takes the rule with this key out of force and returns it.
@@ -180,23 +210,25 @@ impl DataPath {
         self.user.remove(key)
     }
 
-    /// The anycast addresses that are still served by what a killed run left.
-    pub(super) fn adopted(&self) -> BTreeSet<Ipv6Addr> {
-        self.adopted.iter().map(|key| key.anycast).collect()
+    /// The rules in force that a killed run left.
+    pub(super) fn adopted(&self) -> Vec<Rule> {
+        let installed = self.user.rules().into_iter().map(|installed| installed.rule);
+        installed.filter(|rule| self.adopted.contains_key(&rule.key())).collect()
     }
 
-    /// Ends what the role has not taken up; returns the addresses that no rule is left for.
-    pub(super) fn disown(&mut self, host: &mut Host) -> BTreeSet<Ipv6Addr> {
-        if self.adopted.is_empty() {
-            return BTreeSet::new();
+    /// Ends what the role has not taken up and whose bindings are over; returns it.
+    pub(super) fn disown(&mut self, now: Instant, host: &mut Host) -> Vec<RuleKey> {
+        let over = self.adopted.iter().filter(|(_, until)| **until <= now).map(|(key, _)| *key);
+        let over: Vec<_> = over.collect();
+        for key in &over {
+            self.remove(key, host);
         }
-        let ended = self.adopted();
-        for key in std::mem::take(&mut self.adopted) {
-            self.remove(&key, host);
-        }
-        let served: BTreeSet<_> =
-            self.user.rules().iter().map(|installed| installed.rule.key().anycast).collect();
-        ended.difference(&served).copied().collect()
+        over
+    }
+
+    /// Whether a rule is in force for this anycast address.
+    pub(super) fn serves(&self, anycast: Ipv6Addr) -> bool {
+        self.user.rules().iter().any(|installed| installed.rule.key().anycast == anycast)
     }
 
     /// See [`Forwarder::install_group`].
@@ -391,15 +423,18 @@ impl DataPath {
         self.fast.as_ref().and_then(FastPath::poll_fd)
     }
 
-    /// When [`DataPath::look`] must be called next.
+    /// When [`DataPath::look`] and [`DataPath::disown`] must be called next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.fast.as_ref().map(|_| self.looked + LOOK_INTERVAL)
+        let looking = self.fast.as_ref().map(|_| self.looked + LOOK_INTERVAL);
+        looking.into_iter().chain(self.adopted.values().copied()).min()
     }
 
-    /// Collects what the kernel's programs have seen, and has them ask for next hops anew when routes changed.
-    pub(super) fn look(&mut self, now: Instant, host: &mut Host, seen: &mut Vec<Observation>) {
+    /// Collects what the kernel's programs have seen, tells them until when the bindings of the rules hold, and has them
+    /// ask for next hops anew when routes changed.
+    pub(super) fn look(&mut self, now: Instant, node: &Node, host: &mut Host, seen: &mut Vec<Observation>) {
         let Some(fast) = &mut self.fast else { return };
         fast.take_peers(seen);
+        let mut held = Ok(());
         if now.saturating_since(self.looked) >= LOOK_INTERVAL {
             self.looked = now;
             for (key, carried) in fast.carried() {
@@ -408,9 +443,20 @@ impl DataPath {
                 if used && noted.told.is_none_or(|told| now.saturating_since(told) >= IN_USE_INTERVAL) {
                     noted.told = Some(now);
                     seen.push(Observation::InUse(key));
+                    // The role knows nothing of this initiator: it begins anew, as with one behind the tunnel.
+                    if key.kind == RuleKind::HomeAddressOut && self.adopted.contains_key(&key) {
+                        let RuleKey { anycast, peer, .. } = key;
+                        seen.push(Observation::TunnelledPeer { anycast, peer });
+                    }
+                }
+                if !self.adopted.contains_key(&key) {
+                    let until = node.holds_until(&key).unwrap_or(now + UNBOUND);
+                    held = held.and(fast.hold(&key, self.began + until.since_start()));
                 }
             }
         }
+        self.or_fall_back(held, host);
+        let Some(fast) = &mut self.fast else { return };
         let changed = host.take_route_changes();
         if changed || now.saturating_since(self.ways_asked) >= WAYS_INTERVAL {
             self.ways_asked = now;
@@ -427,6 +473,9 @@ impl DataPath {
         self.noted.clear();
         if let Err(error) = host.stand_behind_classifiers(false) {
             tracing::error!(%error, "packets are not taken in");
+        }
+        if let Err(error) = host.leave_nothing() {
+            tracing::warn!(%error, "a kill would leave what forwards no more");
         }
     }
 }

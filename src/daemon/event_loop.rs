@@ -10,7 +10,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
-use super::config::{ArSettings, CaptureSettings, HaaSettings, MemberEntry, RoleSettings, Settings};
+use super::config::{
+    ArSettings, CaptureSettings, Forwarding, HaaSettings, MemberEntry, Role, RoleSettings, Settings,
+};
 use super::control::{Control, ControlDirectory, Request, Respond};
 use super::data_path::DataPath;
 use super::error::Error;
@@ -54,7 +56,11 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         interface: settings.interface.clone(),
         journal: settings.control.with_extension("undo"),
         name: format!("{role}-{}", settings.interface),
+        // Only a kernel that forwards has anything to go on with.
+        settings: (cfg!(mga_ebpf) && settings.forwarding != Forwarding::User)
+            .then(|| json!(settings.words()).to_string()),
     };
+    take_back_others(&settings);
     let mut host = Host::open(&options)?;
     let chosen = matches!(settings.role, RoleSettings::Ar(ArSettings { care_of: Some(_), .. }));
     let addresses = resolve_in_time(&host, &mut settings, &mut signals)?;
@@ -64,7 +70,9 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
     }
     let control = Control::listen(&settings.control).map_err(unusable)?;
     let polling = ask_applications(&settings).map_err(Error::Loop)?;
-    let data_path = DataPath::start(settings.forwarding, role, fixed_sources(&settings), &mut host)?;
+    let started = std::time::Instant::now();
+    let sources = fixed_sources(&settings);
+    let data_path = DataPath::start(settings.forwarding, role, sources, started, &mut host)?;
     tracing::info!(
         role = %role, interface = %host.interface().name, device = %host.tunnel_name(),
         control = %settings.control.display(), "node started"
@@ -78,7 +86,7 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
         control,
         polling,
         log: EventLog::default(),
-        started: std::time::Instant::now(),
+        started,
         sending: Vec::new(),
         delivering: Vec::new(),
         seen: Vec::new(),
@@ -96,6 +104,17 @@ pub fn run(mut settings: Settings) -> Result<(), Error> {
     closed?;
     tracing::info!("node ended; the system is as it was");
     Ok(())
+}
+
+/// What a killed node of another role still has the kernel do on this interface, at control sockets of the usual names, is
+/// over: the interface has this role now. A node that lives is left alone.
+fn take_back_others(settings: &Settings) {
+    for role in Role::ALL.into_iter().filter(|role| *role != settings.role.role()) {
+        let journal = settings.control.with_file_name(format!("{role}-{}.undo", settings.interface));
+        if let Err(error) = Host::take_back(&journal) {
+            tracing::warn!(%error, %role, "what a killed node left could not be taken back");
+        }
+    }
 }
 
 /// How many sources an agent's groups hold fixed at most.
@@ -156,7 +175,7 @@ impl Daemon<'_> {
                 self.addresses_changed()?;
             }
             let now = self.now();
-            self.data_path.look(now, &mut self.host, &mut self.seen);
+            self.data_path.look(now, &self.node, &mut self.host, &mut self.seen);
             self.disown(now);
             self.tell_role(now);
             if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
@@ -283,7 +302,8 @@ impl Daemon<'_> {
             Action::Send(packet) => self.sending.push(PacketBuffer::new(&packet)),
             Action::Deliver(packet) => self.delivering.push(PacketBuffer::new(&packet)),
             Action::InstallRule(rule) => {
-                self.data_path.install(rule, &mut self.host);
+                let until = self.node.holds_until(&rule.key());
+                self.data_path.install(self.now(), rule, until, &mut self.host);
                 if let Rule::RoutingHeaderOut { anycast, own, .. } = rule {
                     self.host.redirect(anycast, own)?;
                 }
@@ -316,9 +336,12 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// Goes on drawing packets for the addresses that a killed run left in service.
+    /// Goes on drawing packets for what a killed run left in service, and takes back the rest of what it left.
     fn adopt(&mut self) {
-        for anycast in self.data_path.adopted() {
+        let agent = matches!(self.node, Node::Haa(_));
+        let adopted = self.data_path.adopted();
+        let served: BTreeSet<_> = adopted.iter().map(|rule| rule.key().anycast).filter(|_| agent).collect();
+        for anycast in served {
             let drawn = match self.draws_by_route() {
                 true => self.host.route(anycast, self.route_protocol()),
                 false => self.host.own(anycast),
@@ -327,22 +350,30 @@ impl Daemon<'_> {
                 tracing::warn!(%anycast, %error, "packets are not drawn for an address in service");
             }
         }
+        for rule in adopted {
+            if let Rule::RoutingHeaderOut { anycast, own, .. } = rule
+                && let Err(error) = self.host.redirect(anycast, own)
+            {
+                tracing::warn!(%anycast, %error, "packets do not go directly any more");
+            }
+        }
+        if let Err(error) = self.host.end_taking_over() {
+            tracing::warn!(%error, "what a killed run left could not be taken back");
+        }
     }
 
-    /// No binding that a killed run knew can be older than the longest lifetime there is: what the role has not heard of
-    /// until then is over.
+    /// Bindings that a killed run knew and that nobody has renewed are over.
     fn disown(&mut self, now: Instant) {
-        let RoleSettings::Haa(HaaSettings { max_lifetime, .. }) = &self.settings.role else { return };
-        if now < Instant::START + Duration::from_secs(u64::from(*max_lifetime)) {
-            return;
-        }
-        for anycast in self.data_path.disown(&mut self.host) {
-            let released = match self.draws_by_route() {
-                true => self.host.unroute(anycast),
-                false => self.host.disown(anycast),
+        for key in self.data_path.disown(now, &mut self.host) {
+            let agent = matches!(self.node, Node::Haa(_));
+            let released = match key.kind {
+                RuleKind::RoutingHeaderOut => self.unredirect(key),
+                _ if !agent || self.data_path.serves(key.anycast) => Ok(()),
+                _ if self.draws_by_route() => self.host.unroute(key.anycast),
+                _ => self.host.disown(key.anycast),
             };
             if let Err(error) = released {
-                tracing::warn!(%anycast, %error, "packets are still drawn for an address");
+                tracing::warn!(anycast = %key.anycast, %error, "packets are still drawn for an address");
             }
         }
     }

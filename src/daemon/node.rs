@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
 
-use crate::protocol::action::{Action, Observation};
+use crate::protocol::action::{Action, Observation, RuleKey};
 use crate::protocol::ai::{Ai, AiCommand};
 use crate::protocol::ar::{Ar, ArCommand};
 use crate::protocol::auth::members::MemberChange;
@@ -170,6 +170,15 @@ impl Node {
             Node::Haa(node) => node.poll_timeout(),
             Node::Ar(node) => node.poll_timeout(),
             Node::Ai(node) => node.poll_timeout(),
+        }
+    }
+
+    /// When the binding is over that the rule with this key stands for, unless it is renewed.
+    pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
+        match self {
+            Node::Haa(node) => node.holds_until(key),
+            Node::Ar(node) => node.holds_until(key),
+            Node::Ai(node) => node.holds_until(key),
         }
     }
 

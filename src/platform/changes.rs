@@ -72,10 +72,26 @@ pub struct Changes<U: Undo> {
 impl<U: Undo> Changes<U> {
     /// Locks the journal and takes back whatever a killed run left.
     pub fn open(journal: &Path, kernel: U::Kernel) -> Result<Self, Error> {
-        let journal = Journal::open(journal, &U::realm()?)?;
-        let mut changes = Self { kernel, journal: Some(journal) };
+        let mut changes = Self::go_on(journal, kernel)?;
         changes.undo_all()?;
         Ok(changes)
+    }
+
+    /// Locks the journal; what a killed run left is in force as if this one had made it.
+    pub fn go_on(journal: &Path, kernel: U::Kernel) -> Result<Self, Error> {
+        let journal = Journal::open(journal, &U::realm()?)?;
+        Ok(Self { kernel, journal: Some(journal) })
+    }
+
+    /// The changes in force, oldest first, as they are taken back.
+    pub fn steps(&self) -> impl Iterator<Item = &U> {
+        self.journal.iter().flat_map(Journal::pending)
+    }
+
+    /// What a run left in the journal, which stays as it is.
+    #[cfg(target_os = "linux")]
+    pub fn peek(journal: &Path) -> Result<Vec<U>, Error> {
+        Ok(Journal::peek(journal, &U::realm()?))
     }
 
     /// Fails when a living process holds this journal, and says which; changes nothing.
@@ -125,14 +141,23 @@ impl<U: Undo> Changes<U> {
 
     /// True when the change that `undo` takes back is in force.
     pub fn in_force(&self, undo: &U) -> bool {
-        self.journal.as_ref().is_some_and(|journal| journal.pending().any(|step| step == undo))
+        self.steps().any(|step| step == undo)
     }
 
-    /// Takes everything back, newest first; goes on after a failure and returns the first one.
+    /// Forgets a change that nobody has to take back any more.
+    pub fn forget(&mut self, undo: &U) -> Result<(), Error> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.forget(undo))
+    }
+
     fn undo_all(&mut self) -> Result<(), Error> {
+        self.undo_but(|_| false)
+    }
+
+    /// Takes everything back but what is to be kept, newest first; goes on after a failure and returns the first one.
+    pub fn undo_but(&mut self, keep: impl Fn(&U) -> bool) -> Result<(), Error> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let mut outcome = Ok(());
-        let steps: Vec<U> = journal.pending().rev().cloned().collect();
+        let steps: Vec<U> = journal.pending().rev().filter(|step| !keep(step)).cloned().collect();
         for step in steps {
             let result = step.perform(&mut self.kernel).and_then(|()| journal.forget(&step));
             outcome = outcome.and(result);

@@ -166,7 +166,8 @@ fn trial(
             "make the temporary directory writable",
         )
     })?;
-    let options = Options { interface: link.name().to_owned(), journal: journal.0.join("undo"), name };
+    let interface = link.name().to_owned();
+    let options = Options { interface, journal: journal.0.join("undo"), name, settings: None };
     let mut host = Host::open(&options).map_err(|error| Check::refused("open", &error))?;
     say(Check::good("open", format!("raw and packet sockets, tunnel device {}", host.tunnel_name())));
     let mut trial = Trial { link, host: &mut host };

@@ -14,6 +14,9 @@ pub struct Options {
     pub journal: PathBuf,
     /// Name of this node, for example `haa-eth0`; it marks every object this node makes in the system.
     pub name: String,
+    /// The settings of this run, in any words that differ when they do, if it wants to go on with what the kernel still
+    /// does for a killed run of the same settings. Without them, or with others, everything is taken back first.
+    pub settings: Option<String>,
 }
 
 /// By which door a packet came in.

@@ -57,20 +57,7 @@ impl<U: Serialize + DeserializeOwned + Clone + PartialEq> Journal<U> {
         let lock_path = PathBuf::from(lock_path);
         let lock = lock(&lock_path, path)?;
 
-        let mut steps: Vec<(u64, U)> = Vec::new();
-        if let Ok(left) = File::open(path) {
-            let mut same_realm = false;
-            // A line cut short by the crash was never followed by its change: it is skipped.
-            let lines = BufReader::new(left).lines().map_while(Result::ok);
-            for line in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
-                match line {
-                    Line::Realm(left) => same_realm = left == realm,
-                    Line::Change { id, undo } if same_realm => steps.push((id, undo)),
-                    Line::Undone { id } => steps.retain(|(step, _)| *step != id),
-                    Line::Change { .. } => {}
-                }
-            }
-        }
+        let steps = left(path, realm);
         let next_id = steps.iter().map(|(id, _)| id + 1).max().unwrap_or(0);
         let file = write_anew(path, realm, &steps).trying(|| format!("write {}", path.display()))?;
         Ok(Self {
@@ -83,6 +70,12 @@ impl<U: Serialize + DeserializeOwned + Clone + PartialEq> Journal<U> {
             steps,
             dead: 0,
         })
+    }
+
+    /// What a run left for this realm in the journal at `path`, oldest first; the file and its lock stay as they are.
+    #[cfg(target_os = "linux")]
+    pub fn peek(path: &Path, realm: &str) -> Vec<U> {
+        left(path, realm).into_iter().map(|(_, undo)| undo).collect()
     }
 
     /// The steps not yet undone, oldest first.
@@ -170,6 +163,24 @@ impl Drop for NameLock {
             tracing::warn!(%error, path = %self.path.display(), "a lock file could not be removed");
         }
     }
+}
+
+/// The steps in the file that are not undone and belong to this realm, oldest first.
+fn left<U: DeserializeOwned>(path: &Path, realm: &str) -> Vec<(u64, U)> {
+    let mut steps: Vec<(u64, U)> = Vec::new();
+    let Ok(left) = File::open(path) else { return steps };
+    let mut same_realm = false;
+    // A line cut short by the crash was never followed by its change: it is skipped.
+    let lines = BufReader::new(left).lines().map_while(Result::ok);
+    for line in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+        match line {
+            Line::Realm(left) => same_realm = left == realm,
+            Line::Change { id, undo } if same_realm => steps.push((id, undo)),
+            Line::Undone { id } => steps.retain(|(step, _)| *step != id),
+            Line::Change { .. } => {}
+        }
+    }
+    steps
 }
 
 /// Replaces the journal in one step by one that holds only what is still pending.

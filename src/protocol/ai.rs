@@ -257,6 +257,11 @@ impl Ai {
         self.cache.iter().map(|binding| BindingView::of(binding, now)).collect()
     }
 
+    /// When the binding is over that the rule with this key stands for, unless it is renewed.
+    pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
+        self.cache.get(&(key.anycast, key.peer)).map(|binding| binding.expires)
+    }
+
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters

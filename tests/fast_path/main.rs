@@ -11,8 +11,9 @@ mod prediction;
 mod world;
 
 use std::path::Path;
+use std::time::Duration;
 
-use mga_node::forwarding::ebpf::{FastPath, Hook, Verdict};
+use mga_node::forwarding::ebpf::{FastPath, Hook, Verdict, since_boot};
 use mga_node::pcap::capture;
 use packets::Maker;
 use world::{LINK, World};
@@ -143,6 +144,26 @@ fn frames_for_others_and_padded_frames_are_left() {
                 let outcome = fast.try_out(hook, world.device, &frame).expect("the kernel runs it");
                 assert_eq!(outcome, (Verdict::Left, frame), "{hook:?}");
             }
+        });
+    }
+}
+
+#[test]
+fn a_rule_ends_with_its_binding_though_nobody_ends_it() {
+    for hook in [Hook::ResponderIn, Hook::ResponderOut, Hook::InitiatorIn, Hook::InitiatorOut] {
+        let world = World::new(hook);
+        world.run(|fast| {
+            let frame = [&LINK[..], &packets::plainest(hook)].concat();
+            let mut verdict = |fast: &mut FastPath, until| {
+                for rule in world::rules(hook) {
+                    fast.hold(&rule.key(), until).expect("the kernel changes a rule");
+                }
+                fast.try_out(hook, world.device, &frame).expect("the kernel runs it").0
+            };
+            let (now, second) = (since_boot(), Duration::from_secs(1));
+            assert_eq!(verdict(fast, now + 3600 * second), Verdict::Taken, "{hook:?}");
+            // The programs' clock goes by ticks.
+            assert_eq!(verdict(fast, now - second), Verdict::Left, "{hook:?}");
         });
     }
 }

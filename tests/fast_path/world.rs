@@ -143,7 +143,7 @@ impl World {
         let work = move || {
             let mut fast = FastPath::start(&station).expect("the kernel takes the programs");
             for rule in rules(self.hook) {
-                fast.install(&rule, |_| Some(way)).expect("the kernel takes a rule");
+                fast.install(&rule, None, |_| Some(way)).expect("the kernel takes a rule");
             }
             work(&mut fast)
         };

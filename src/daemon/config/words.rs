@@ -30,6 +30,11 @@ pub enum Role {
     Ai,
 }
 
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Haa, Self::Maa, Self::Ar, Self::Ai];
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -12,7 +12,7 @@ pub type Key = [u8; 40];
 /// As much of it as an agent's rules have.
 pub type PeerlessKey = [u8; 24];
 /// `struct rule`.
-pub type Value = [u8; 64];
+pub type Value = [u8; 72];
 /// `struct counter`.
 pub type Counter = [u8; 16];
 /// `struct settings`.
@@ -46,7 +46,12 @@ pub struct Entry {
     pub slot: u32,
     /// The place of the group whose members are the other end, if it is one.
     pub group: Option<u32>,
+    /// When the binding behind it is over, in nanoseconds since boot; [`NO_END`] where nobody says.
+    pub until: u64,
 }
+
+/// The end of a rule that has none.
+pub const NO_END: u64 = u64::MAX;
 
 impl Entry {
     /// This node's end and the other one.
@@ -68,7 +73,7 @@ impl Entry {
 
     /// As it lies in the map.
     pub fn encode(&self) -> Value {
-        let mut octets = [0; 64];
+        let mut octets = [0; 72];
         octets[..16].copy_from_slice(&self.near.octets());
         octets[16..32].copy_from_slice(&self.far.octets());
         if let Some(NextHop { device, neighbour, mtu }) = self.next_hop {
@@ -78,6 +83,7 @@ impl Entry {
         }
         octets[56..60].copy_from_slice(&self.slot.to_ne_bytes());
         octets[60..64].copy_from_slice(&self.group.map_or(0, |place| place + 1).to_ne_bytes());
+        octets[64..].copy_from_slice(&self.until.to_ne_bytes());
         octets
     }
 
@@ -91,17 +97,24 @@ impl Entry {
         });
         let group = number(octets, 60).checked_sub(1);
         let slot = number(octets, 56);
-        Self { near: address(octets, 0), far: address(octets, 16), next_hop, slot, group }
+        let until = long(octets, 64);
+        Self { near: address(octets, 0), far: address(octets, 16), next_hop, slot, group, until }
     }
 }
 
-/// The rule that lies in an agent's map under this key.
-pub fn rule(key: &RuleKey, entry: &Entry) -> Option<Rule> {
-    let (anycast, agent, care_of) = (key.anycast, entry.near, entry.far);
+/// The rule that lies in the map under this key.
+pub fn rule(key: &RuleKey, entry: &Entry) -> Rule {
+    let (anycast, peer, near, far) = (key.anycast, key.peer, entry.near, entry.far);
     match key.kind {
-        RuleKind::TunnelToResponder => Some(Rule::TunnelToResponder { anycast, agent, care_of }),
-        RuleKind::TunnelFromResponder => Some(Rule::TunnelFromResponder { anycast, agent, care_of }),
-        _ => None,
+        RuleKind::TunnelToResponder => Rule::TunnelToResponder { anycast, agent: near, care_of: far },
+        RuleKind::TunnelFromResponder => Rule::TunnelFromResponder { anycast, agent: near, care_of: far },
+        RuleKind::ReverseTunnelOut => Rule::ReverseTunnelOut { anycast, care_of: near, agent: far },
+        RuleKind::ReverseTunnelIn => Rule::ReverseTunnelIn { anycast, care_of: near, agent: far },
+        RuleKind::MidwayTunnelIn => Rule::MidwayTunnelIn { anycast, care_of: near, agent: peer },
+        RuleKind::HomeAddressOut => Rule::HomeAddressOut { anycast, initiator: peer, care_of: near },
+        RuleKind::HomeAddressIn => Rule::HomeAddressIn { anycast, own: peer, care_of: far },
+        RuleKind::RoutingHeaderOut => Rule::RoutingHeaderOut { anycast, own: peer, care_of: far },
+        RuleKind::RoutingHeaderIn => Rule::RoutingHeaderIn { anycast, care_of: near },
     }
 }
 
@@ -211,8 +224,30 @@ mod tests {
         }
         let next_hop = NextHop { device: 7, neighbour: here, mtu: 1500 };
         for next_hop in [None, Some(next_hop)] {
-            let entry = Entry { near: here, far: there, next_hop, slot: 65_535, group: Some(0) };
+            let entry = Entry { near: here, far: there, next_hop, slot: 65_535, group: Some(0), until: 1 };
             assert_eq!(Entry::decode(&entry.encode()), entry);
+        }
+    }
+
+    #[test]
+    fn every_rule_can_be_read_back() {
+        let address = |last: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, last);
+        let (anycast, agent, care_of) = (address(1), address(2), address(3));
+        let (own, initiator) = (address(4), address(5));
+        for rule in [
+            Rule::TunnelToResponder { anycast, agent, care_of },
+            Rule::TunnelFromResponder { anycast, agent, care_of },
+            Rule::ReverseTunnelOut { anycast, care_of, agent },
+            Rule::ReverseTunnelIn { anycast, care_of, agent },
+            Rule::MidwayTunnelIn { anycast, care_of, agent },
+            Rule::HomeAddressOut { anycast, initiator, care_of },
+            Rule::HomeAddressIn { anycast, own, care_of },
+            Rule::RoutingHeaderOut { anycast, own, care_of },
+            Rule::RoutingHeaderIn { anycast, care_of },
+        ] {
+            let (near, far) = Entry::ends(&rule);
+            let entry = Entry { near, far, next_hop: None, slot: 0, group: None, until: NO_END };
+            assert_eq!(super::rule(&rule.key(), &entry), rule);
         }
     }
 }

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::links::{FdLink, PinnedLink};
@@ -16,9 +18,11 @@ use aya::{Ebpf, EbpfLoader};
 use serde_json::{Value, json};
 
 use super::group::{COUNTERS, Groups};
-use super::layout::{self, Counter, Entry, Key, PeerlessKey, Settings};
-use super::pins::{ATTACHMENT, Pins};
-use super::{Carried, FixedSource, MemberCarried, NextHop, Programs, Refusal, Station, sources};
+use super::layout::{self, Counter, Entry, Key, NO_END, PeerlessKey, Settings};
+use super::pins::{self, Pins};
+use super::{
+    Carried, FixedSource, MemberCarried, NextHop, Programs, Refusal, Station, since_boot, sources,
+};
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::select::Group;
 
@@ -123,7 +127,12 @@ where
 }
 
 impl FastPath {
-    /// Loads and attaches the programs. No rule is in force yet, but for those that a killed run of an agent left
+    /// The folder that is left in the system when a node with this identity is killed, if there is any then.
+    pub fn folder(identity: &str) -> Option<PathBuf> {
+        pins::folder(identity).ok().filter(|_| has_links())
+    }
+
+    /// Loads and attaches the programs. No rule is in force yet, but for those that a killed run left
     /// ([`FastPath::adopted`]): they have been in force all the time.
     ///
     /// # Errors
@@ -192,8 +201,9 @@ impl FastPath {
     fn adopt(&mut self) -> Result<(), Refusal> {
         for (octets, value) in self.rules.all() {
             let entry = Entry::decode(&value);
-            // Members are known by numbers of the run that is over: they join anew.
-            match layout::decode_key(&octets).filter(|_| entry.group.is_none()) {
+            // Members are known by numbers of the run that is over: they join anew. What is over is over.
+            let lasts = nanoseconds(since_boot()) < entry.until;
+            match layout::decode_key(&octets).filter(|_| entry.group.is_none() && lasts) {
                 Some(key) => {
                     self.installed.insert(key, entry);
                 }
@@ -207,9 +217,11 @@ impl FastPath {
         Ok(())
     }
 
-    /// The rules that are in force because a killed run of this node left them so.
-    pub fn adopted(&self) -> Vec<Rule> {
-        self.installed.iter().filter_map(|(key, entry)| layout::rule(key, entry)).collect()
+    /// The rules that are in force because a killed run of this node left them so, each with the time since boot when
+    /// its binding is over.
+    pub fn adopted(&self) -> Vec<(Rule, Duration)> {
+        let adopted = self.installed.iter();
+        adopted.map(|(key, entry)| (layout::rule(key, entry), Duration::from_nanos(entry.until))).collect()
     }
 
     /// Where the programs are attached: "xdp" or "tc".
@@ -217,12 +229,17 @@ impl FastPath {
         self.by
     }
 
-    /// Puts `rule` in force in the kernel; its counters go on when it replaces one. `way` tells this host's next hop to
-    /// an address. A rule the programs do not know stays user space's.
+    /// Puts `rule` in force in the kernel, until that time since boot if it is told; its counters go on when it replaces
+    /// one. `way` tells this host's next hop to an address. A rule the programs do not know stays user space's.
     ///
     /// # Errors
     /// What the kernel refused; the rule is not in force in the kernel then.
-    pub fn install(&mut self, rule: &Rule, way: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
+    pub fn install(
+        &mut self,
+        rule: &Rule,
+        until: Option<Duration>,
+        way: impl Fn(Ipv6Addr) -> Option<NextHop>,
+    ) -> Result<(), Refusal> {
         let key = rule.key();
         let Some(octets) = encode_key(self.station.programs, &key) else { return Ok(()) };
         let (near, far) = Entry::ends(rule);
@@ -231,7 +248,24 @@ impl FastPath {
             None => self.slots.pop().ok_or_else(|| Refusal("too many rules".to_owned()))?,
         };
         let next_hop = if leaves(&key) { way(far) } else { None };
-        self.put(key, octets, Entry { near, far, next_hop, slot, group: None })
+        let until = until.map_or(NO_END, nanoseconds);
+        self.put(key, octets, Entry { near, far, next_hop, slot, group: None, until })
+    }
+
+    /// Has the rule with this key end at that time since boot, and not when it was told before.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn hold(&mut self, key: &RuleKey, until: Duration) -> Result<(), Refusal> {
+        let (Some(octets), Some(entry)) = (layout::encode_key(key), self.installed.get_mut(key)) else {
+            return Ok(());
+        };
+        let until = nanoseconds(until);
+        if entry.until == until {
+            return Ok(());
+        }
+        entry.until = until;
+        self.rules.insert(octets, entry.encode(), 0).map_err(refusing("change a rule"))
     }
 
     /// Puts one entry in force.
@@ -275,7 +309,11 @@ impl FastPath {
                 None => self.slots.pop().ok_or_else(|| Refusal("too many rules".to_owned()))?,
             };
             let (near, far) = (group.agent, Ipv6Addr::UNSPECIFIED);
-            self.put(key, octets, Entry { near, far, next_hop: None, slot, group: Some(place) })?;
+            self.put(
+                key,
+                octets,
+                Entry { near, far, next_hop: None, slot, group: Some(place), until: NO_END },
+            )?;
         }
         Ok(())
     }
@@ -416,12 +454,14 @@ impl FastPath {
             };
             let entry = held.or(believed)?;
             let Carried { packets, octets } = self.carried_by(entry.slot);
+            let ends = Some(entry.until).filter(|until| *until != NO_END);
+            let left = ends.map(|until| Duration::from_nanos(until).saturating_sub(since_boot()).as_secs());
             let next_hop = entry.next_hop.map(|NextHop { device, neighbour, mtu }| {
                 json!({ "device": device, "neighbour": neighbour, "mtu": mtu })
             });
             Some(json!({
                 "kernel": state, "rule": key.kind, "anycast": key.anycast, "near": entry.near, "far": entry.far,
-                "next_hop": next_hop, "packets": packets, "octets": octets,
+                "next_hop": next_hop, "ends_in": left, "packets": packets, "octets": octets,
             }))
         });
         json!({ "by": self.by, "rules": rows.collect::<Vec<_>>() })
@@ -451,18 +491,29 @@ fn encode_key(programs: Programs, key: &RuleKey) -> Option<Key> {
     layout::encode_key(key).filter(|_| is_known)
 }
 
+/// As the programs count time.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// True for the rules whose packets a responder or an initiator sends into the network.
 fn leaves(key: &RuleKey) -> bool {
     let kinds = [RuleKind::ReverseTunnelOut, RuleKind::HomeAddressOut, RuleKind::RoutingHeaderOut];
     kinds.contains(&key.kind)
 }
 
-/// Where an agent's programs and rules outlive it. Without a bpffs they do not, and all else is as with one.
+/// Where a node's programs and rules outlive it. Without a bpffs they do not, and all else is as with one; nor can what is
+/// attached to a queueing discipline be pinned.
 fn pins(station: &Station, object: &[u8]) -> Option<Pins> {
-    let identity = station.identity.as_deref().filter(|_| station.programs == Programs::Agent)?;
+    let identity = station.identity.as_deref().filter(|_| has_links())?;
     Pins::open(identity, object)
         .inspect_err(|error| tracing::info!(%error, "a killed node's forwarding will not be gone on with"))
         .ok()
+}
+
+/// Whether the kernel attaches to traffic control by links, which is so since 6.6.
+fn has_links() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
 /// Attaches the programs where their role needs them, and says by what.
@@ -470,7 +521,7 @@ fn attach(ebpf: &mut Ebpf, station: &Station, pins: Option<&Pins>) -> Result<&'s
     let (link, tunnel) = (station.link.name.as_str(), station.tunnel.name.as_str());
     match station.programs {
         Programs::Agent => {
-            classify(ebpf, ATTACHMENT, link, TcAttachType::Ingress, pins)?;
+            classify(ebpf, pins::ATTACHED[0], link, TcAttachType::Ingress, pins)?;
             let in_driver = !station.link.is_software && attach_xdp(ebpf, station, pins).is_ok();
             Ok(if in_driver { "xdp" } else { "tc" })
         }
@@ -501,7 +552,7 @@ fn classify(
     {
         return Ok(());
     }
-    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+    if !has_links() {
         // Older kernels attach to a queueing discipline, which may be there already.
         let _ = tc::qdisc_add_clsact(interface);
     }

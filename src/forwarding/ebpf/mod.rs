@@ -20,12 +20,20 @@ mod trial;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+
 #[cfg(mga_ebpf)]
 pub use loader::FastPath;
 #[cfg(not(mga_ebpf))]
 pub use stub::FastPath;
 #[cfg(mga_ebpf)]
 pub use trial::{Hook, Verdict};
+
+/// The time since this machine started, without its sleep: the clock of the kernel's programs, by which rules end.
+pub fn since_boot() -> Duration {
+    // There is no system without this clock.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
 
 /// Whose rewrites a node needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use nix::sys::statfs::{FsType, statfs};
 const USUAL: &str = "/sys/fs/bpf";
 const OWN: &str = "/run/mga-node/bpf";
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-/// The pin that every node has: its program at traffic control.
-pub const ATTACHMENT: &str = "agent_tc";
+/// The pins of which every node has one, by role: its program at the ingress of the link.
+pub const ATTACHED: [&str; 3] = ["agent_tc", "responder_in", "initiator_in"];
 
 /// The folder of one node; removed with everything in it when this is dropped, but not by a kill.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ fn sweep(root: &Path) -> io::Result<()> {
     for node in
         fs::read_dir(root)?.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir())
     {
-        let is_dead = |folder: &PathBuf| leads_nowhere(&folder.join(ATTACHMENT));
+        let is_dead = |folder: &PathBuf| ATTACHED.iter().any(|pin| leads_nowhere(&folder.join(pin)));
         // What somebody else takes away at the same time is as gone.
         let folders =
             fs::read_dir(&node).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
@@ -90,6 +90,16 @@ fn sweep(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The folder of the node with this identity, whether it is there or not.
+///
+/// # Errors
+/// What the system says against a bpffs.
+pub fn folder(identity: &str) -> io::Result<PathBuf> {
+    // A bpffs takes no dots.
+    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    Ok(root()?.join(identity.chars().map(letter).collect::<String>()))
+}
+
 impl Pins {
     /// The folder of the node with this identity for this object of programs. What an earlier version of the programs
     /// left is taken away: it cannot be gone on with.
@@ -97,12 +107,10 @@ impl Pins {
     /// # Errors
     /// What the system says against a bpffs.
     pub fn open(identity: &str, object: &[u8]) -> io::Result<Self> {
-        // A bpffs takes no dots.
-        let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
         let root = root()?;
         fs::create_dir_all(&root)?;
         sweep(&root)?;
-        let node = root.join(identity.chars().map(letter).collect::<String>());
+        let node = folder(identity)?;
         let version = object.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
             (hash ^ u64::from(*octet)).wrapping_mul(0x100_0000_01b3)
         });

@@ -4,6 +4,8 @@
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,6 +17,11 @@ use crate::protocol::select::Group;
 pub struct FastPath(Infallible);
 
 impl FastPath {
+    /// Nothing is left.
+    pub fn folder(_: &str) -> Option<PathBuf> {
+        None
+    }
+
     /// Refuses.
     ///
     /// # Errors
@@ -29,7 +36,7 @@ impl FastPath {
     }
 
     /// See `loader`.
-    pub fn adopted(&self) -> Vec<Rule> {
+    pub fn adopted(&self) -> Vec<(Rule, Duration)> {
         match self.0 {}
     }
 
@@ -37,7 +44,20 @@ impl FastPath {
     ///
     /// # Errors
     /// See `loader`.
-    pub fn install(&mut self, _: &Rule, _: impl Fn(Ipv6Addr) -> Option<NextHop>) -> Result<(), Refusal> {
+    pub fn install(
+        &mut self,
+        _: &Rule,
+        _: Option<Duration>,
+        _: impl Fn(Ipv6Addr) -> Option<NextHop>,
+    ) -> Result<(), Refusal> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
+    ///
+    /// # Errors
+    /// See `loader`.
+    pub fn hold(&mut self, _: &RuleKey, _: Duration) -> Result<(), Refusal> {
         match self.0 {}
     }
 

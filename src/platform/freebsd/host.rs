@@ -168,6 +168,46 @@ impl Host {
         Ok(())
     }
 
+    /// Nothing of ours stays in this system's kernel.
+    ///
+    /// # Errors
+    /// None on this system.
+    pub fn leave_pinned(&mut self, _folder: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// As above: without programs that forward, the device is of no use.
+    ///
+    /// # Errors
+    /// None on this system.
+    pub fn leave_tunnel(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// As above.
+    ///
+    /// # Errors
+    /// None on this system.
+    pub fn leave_nothing(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// As above: everything was taken back when the host was opened.
+    ///
+    /// # Errors
+    /// None on this system.
+    pub fn end_taking_over(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Nothing goes on for a killed node here, whose own next start takes back what there is of it.
+    ///
+    /// # Errors
+    /// None on this system.
+    pub fn take_back(_journal: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Nothing in FreeBSD's kernel forwards for a node, so nobody must learn of new routes.
     pub fn take_route_changes(&mut self) -> bool {
         false

@@ -11,7 +11,11 @@ use super::{
     netlink::{Netlink, Rule},
 };
 use serde::{Deserialize, Serialize};
-use std::{fs, io, net::Ipv6Addr, path::Path};
+use std::{
+    fs, io,
+    net::Ipv6Addr,
+    path::{Path, PathBuf},
+};
 
 /// The changes of a Linux system that are in force.
 pub type Changes = changes::Changes<Undo>;
@@ -28,6 +32,21 @@ pub enum Undo {
     Proxied { interface: u32, address: Ipv6Addr },
     /// Remove our packet filter table.
     FilterTable(String),
+    /// Remove the folder by which programs of ours stay in the kernel. Whoever starts with the same settings goes on
+    /// with them instead.
+    Pinned { folder: PathBuf, settings: String },
+    /// Remove a tunnel device that outlives us, with its addresses and routes.
+    Device { index: u32, name: String, alias: String },
+}
+
+impl Undo {
+    /// True for what the kernel needs in order to go on forwarding for a killed node.
+    pub fn outlives(&self) -> bool {
+        match self {
+            Undo::Pinned { .. } | Undo::Device { .. } | Undo::Rule(_) | Undo::FilterTable(_) => true,
+            Undo::Parameter(_) | Undo::Proxied { .. } => false,
+        }
+    }
 }
 
 impl changes::Undo for Undo {
@@ -41,6 +60,12 @@ impl changes::Undo for Undo {
                 (netlink.remove_proxied(*interface, *address), format!("stop answering for {address}"))
             }
             Undo::FilterTable(table) => return filter::remove_table(table),
+            Undo::Pinned { folder, .. } => {
+                (fs::remove_dir_all(folder), format!("remove {}", folder.display()))
+            }
+            Undo::Device { index, name, alias } => {
+                (remove_device(netlink, *index, name, alias), format!("remove the device {name}"))
+            }
         };
         unless_gone(result).trying(|| what)
     }
@@ -61,6 +86,15 @@ impl changes::Undo for Undo {
         let boot = parameter("kernel/random/boot_id").trying(|| "read the boot identifier".to_owned())?;
         let cookie = super::sys::namespace_cookie().trying(|| "identify the network namespace".to_owned())?;
         Ok(format!("{boot} {cookie}"))
+    }
+}
+
+/// Removes a device if it is still the one that was ours.
+fn remove_device(netlink: &mut Netlink, index: u32, name: &str, alias: &str) -> io::Result<()> {
+    let links = netlink.links()?;
+    match links.iter().any(|link| link.index == index && link.name == name && link.alias == alias) {
+        true => netlink.remove_link(index),
+        false => Ok(()),
     }
 }
 

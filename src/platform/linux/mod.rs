@@ -78,6 +78,8 @@ pub struct Host {
     _claim: UnixDatagram,
     filter: Selection,
     drop_at: DropAt,
+    /// Whoever starts with the same goes on with what a kill leaves of this run.
+    settings: String,
     pool: Pool,
     owned: BTreeSet<Ipv6Addr>,
     /// The addresses owned by a route only, with its protocol number.
@@ -89,8 +91,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Takes the node's lock, takes back what a killed run of the same node left, and makes the tunnel
-    /// device, the link intake (which receives nothing yet) and the sender.
+    /// Takes the node's lock, takes back what a killed run of the same node left or goes on with it
+    /// ([`Options::settings`]), and makes the tunnel device, the link intake (which receives nothing yet) and the sender.
     ///
     /// # Errors
     /// [`Error::NoSuchInterface`], [`Error::NotPermitted`], [`Error::Busy`] when the node runs already;
@@ -106,7 +108,7 @@ impl Host {
         // The sockets come first: without privilege they fail before anything is on the disk.
         let sender =
             Sender::open(interface.index, &interface.name).trying(|| "open a raw socket".to_owned())?;
-        let link = LinkIntake::open(interface.index, link_header)
+        let mut link = LinkIntake::open(interface.index, link_header)
             .trying(|| format!("open a packet socket on {}", interface.name))?;
         let events = Events::open(interface.index).trying(|| "watch the interfaces".to_owned())?;
         let groups = Groups::open(interface.index).trying(|| "open a socket".to_owned())?;
@@ -119,8 +121,15 @@ impl Host {
             }
             claim => claim.trying(|| "take the node's name".to_owned())?,
         };
-        let mut changes = Changes::open(&options.journal, netlink)?;
-        let tunnel = Tunnel::create(&mut changes.kernel, interface.tunnel_mtu())?;
+        let mut changes = Changes::go_on(&options.journal, netlink)?;
+        let same = fast_path::is_left(&changes, options.settings.as_deref());
+        changes.undo_but(|step| same && step.outlives())?;
+        let tunnel = fast_path::tunnel(&mut changes, &options.name, interface.tunnel_mtu())?;
+        let going_on = fast_path::is_left(&changes, options.settings.as_deref());
+        if going_on {
+            // What the programs of the killed run have taken is not to come in here, too.
+            link.stand_behind_classifiers(true).trying(|| "bind the packet socket".to_owned())?;
+        }
         let pool = Pool::new(interface.buffer_room());
         Ok(Self {
             interface,
@@ -135,7 +144,8 @@ impl Host {
             groups,
             _claim: claim,
             filter: Selection::default(),
-            drop_at: DropAt::Ingress,
+            drop_at: if going_on { DropAt::Prerouting } else { DropAt::Ingress },
+            settings: options.settings.clone().unwrap_or_default(),
             pool,
             owned: BTreeSet::new(),
             routed: BTreeMap::new(),
@@ -368,11 +378,11 @@ impl Host {
         self.assigned.insert(address);
         let result = (|| {
             if first {
-                self.changes.kernel.add_route(&route).trying(what)?;
+                self.changes.kernel.put_route(&route).trying(what)?;
             }
-            let rule = self.rule(Some(address), None);
-            self.changes.make(Undo::Rule(rule.clone()), |netlink| netlink.add_rule(&rule).trying(what))?;
-            self.changes.kernel.add_address(device, address).trying(what)?;
+            self.make_rule(self.rule(Some(address), None), what)?;
+            // A device that was taken over has it already.
+            unless_there(self.changes.kernel.add_address(device, address)).trying(what)?;
             wait_until_local(address).trying(what)
         })();
         if result.is_err() {
@@ -417,9 +427,8 @@ impl Host {
         let route = self.table_route(Some(destination), Some(source));
         let rule = self.rule(None, Some(destination));
         self.redirected.insert(destination, source);
-        let result = self.changes.kernel.add_route(&route).trying(what).and_then(|()| {
-            self.changes.make(Undo::Rule(rule.clone()), |netlink| netlink.add_rule(&rule).trying(what))
-        });
+        let result = self.changes.kernel.put_route(&route).trying(what);
+        let result = result.and_then(|()| self.make_rule(rule, what));
         if result.is_err() {
             // The first error is the one that explains.
             let _ = self.unredirect(destination);
@@ -595,10 +604,24 @@ impl Host {
         }
     }
 
+    /// Adds a policy rule, unless it is in force because a killed run had made it.
+    fn make_rule(&mut self, rule: Rule, what: impl FnOnce() -> String) -> Result<(), Error> {
+        let undo = Undo::Rule(rule.clone());
+        if self.changes.in_force(&undo) {
+            return Ok(());
+        }
+        self.changes.make(undo, |netlink| netlink.add_rule(&rule).trying(what))
+    }
+
     fn rule(&self, source: Option<Ipv6Addr>, destination: Option<Ipv6Addr>) -> Rule {
         let priority = RULE_PRIORITY_BASE + self.interface.index % 1024;
         Rule { priority, table: self.table(), unless_marked: MARK, source, destination }
     }
+}
+
+/// Takes "it exists already" for success.
+fn unless_there(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 /// Waits until packets to `address` are this host's: the kernel acknowledges a new address before a worker of

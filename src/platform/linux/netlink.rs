@@ -4,7 +4,8 @@
 
 use super::super::interface::{InterfaceAddress, ROUTE_PROTOCOL};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -40,6 +41,8 @@ pub struct Link {
     pub mtu: u32,
     pub kind: LinkLayerType,
     pub address: Vec<u8>,
+    /// What somebody has called it besides, for people.
+    pub alias: String,
     /// It is of a kind that software makes, not an adapter's.
     pub is_software: bool,
 }
@@ -140,6 +143,7 @@ impl Netlink {
                 mtu: 0,
                 kind: message.header.link_layer_type,
                 address: Vec::new(),
+                alias: String::new(),
                 is_software: false,
             };
             for attribute in message.attributes {
@@ -147,6 +151,7 @@ impl Netlink {
                     LinkAttribute::IfName(name) => link.name = name,
                     LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                     LinkAttribute::Address(address) => link.address = address,
+                    LinkAttribute::IfAlias(alias) => link.alias = alias,
                     LinkAttribute::LinkInfo(infos) => {
                         link.is_software = infos.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
                     }
@@ -166,6 +171,21 @@ impl Netlink {
         message.header.change_mask = LinkFlags::Up;
         message.attributes.push(LinkAttribute::Mtu(mtu));
         self.request(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    /// Calls a link by another name besides its own, for people.
+    pub fn set_alias(&mut self, index: u32, alias: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+        self.request(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    /// Removes a link.
+    pub fn remove_link(&mut self, index: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.request(RouteNetlinkMessage::DelLink(message), NLM_F_ACK).map(drop)
     }
 
     /// The global IPv6 addresses of an interface.
@@ -268,6 +288,12 @@ impl Netlink {
     /// Adds a route; it must not exist.
     pub fn add_route(&mut self, route: &Route) -> io::Result<()> {
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        self.request(RouteNetlinkMessage::NewRoute(route_message(route)), flags).map(drop)
+    }
+
+    /// Adds a route in place of the one to the same destination, if there is one.
+    pub fn put_route(&mut self, route: &Route) -> io::Result<()> {
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
         self.request(RouteNetlinkMessage::NewRoute(route_message(route)), flags).map(drop)
     }
 

@@ -87,6 +87,14 @@ pub fn claim(name: &str) -> io::Result<UnixDatagram> {
     UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
 
+/// Has a tunnel device outlive the process that holds it, or not any more.
+pub fn set_persistent(device: BorrowedFd<'_>, persistent: bool) -> io::Result<()> {
+    // SAFETY: this request reads no memory of ours, only the number.
+    let result =
+        unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETPERSIST, libc::c_ulong::from(persistent)) };
+    checked(result).map(drop)
+}
+
 /// Binds a packet socket to a protocol (`ETH_P_*`) on one interface: from now on it receives. Sockets of all protocols
 /// see a frame before traffic control does, those of one protocol after it.
 pub fn bind_to_interface(fd: BorrowedFd<'_>, index: u32, protocol: libc::c_int) -> io::Result<()> {

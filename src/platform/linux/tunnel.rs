@@ -9,8 +9,9 @@ use super::{
         pool::Pool,
     },
     changes::write_parameter,
-    netlink::Netlink,
+    netlink::{Link, Netlink},
     segments::{LONGEST_PACKET, OFFLOAD_HEADER, make_plain},
+    sys,
 };
 use crate::wire::{PacketBuffer, buffer::HEADROOM};
 use std::{
@@ -22,7 +23,7 @@ use tun_rs::{DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, SyncDevice};
 /// Most reads in one batch; one read can be 64 KiB of segments.
 const READS: usize = 64;
 
-/// One tunnel device; it vanishes with its routes and addresses when it is dropped.
+/// One tunnel device; it vanishes with its routes and addresses when it is dropped, unless it is to stay.
 pub struct Tunnel {
     device: SyncDevice,
     name: String,
@@ -33,28 +34,50 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Creates the device with the given MTU in octets and brings it up.
-    pub fn create(netlink: &mut Netlink, mtu: u32) -> Result<Self, Error> {
+    /// Creates the device with the given MTU in octets and an alias for people, and brings it up.
+    pub fn create(netlink: &mut Netlink, alias: &str, mtu: u32) -> Result<Self, Error> {
         let what = || "create a tunnel device".to_owned();
-        let device = DeviceBuilder::new()
-            .name("mga%d")
-            .with(|options| {
-                options.offload(true).packet_information(false);
-            })
-            .inherit_enable_state()
-            .build_sync()
-            .trying(what)?;
-        device.set_nonblocking(true).trying(what)?;
-        let name = device.name().trying(what)?;
-        let index = device.if_index().trying(what)?;
+        let tunnel = Self::open("mga%d").trying(what)?;
         // The kernel must not speak on its own account on a link that has no neighbours. These parameters
         // are the device's and vanish with it.
         for (parameter, value) in
             [("addr_gen_mode", "1"), ("router_solicitations", "0"), ("accept_ra", "0"), ("accept_dad", "0")]
         {
-            write_parameter(&format!("net/ipv6/conf/{name}/{parameter}"), value).trying(what)?;
+            write_parameter(&format!("net/ipv6/conf/{}/{parameter}", tunnel.name), value).trying(what)?;
         }
-        netlink.bring_up(index, mtu).trying(what)?;
+        netlink.set_alias(tunnel.index, alias).trying(what)?;
+        netlink.bring_up(tunnel.index, mtu).trying(what)?;
+        Ok(tunnel)
+    }
+
+    /// Takes over a device that a killed run left as it was, with addresses and routes.
+    pub fn take_over(
+        netlink: &mut Netlink,
+        (index, name): (u32, &str),
+        alias: &str,
+        mtu: u32,
+    ) -> io::Result<Self> {
+        let other = || io::Error::from(io::ErrorKind::NotFound);
+        let links = netlink.links()?;
+        let is_it = |link: &Link| link.index == index && link.name == name && link.alias == alias;
+        links.iter().any(is_it).then_some(()).ok_or_else(other)?;
+        // Were it gone meanwhile, this would make another, which goes with the value.
+        let tunnel = Some(Self::open(name)?).filter(|tunnel| tunnel.index == index).ok_or_else(other)?;
+        netlink.bring_up(index, mtu)?;
+        Ok(tunnel)
+    }
+
+    fn open(name: &str) -> io::Result<Self> {
+        let device = DeviceBuilder::new()
+            .name(name)
+            .with(|options| {
+                options.offload(true).packet_information(false);
+            })
+            .inherit_enable_state()
+            .build_sync()?;
+        device.set_nonblocking(true)?;
+        let name = device.name()?;
+        let index = device.if_index()?;
         Ok(Self {
             device,
             name,
@@ -63,6 +86,11 @@ impl Tunnel {
             merger: GROTable::default(),
             outgoing: Vec::new(),
         })
+    }
+
+    /// Has the device stay when this process is killed, or not any more.
+    pub fn set_persistent(&self, persistent: bool) -> io::Result<()> {
+        sys::set_persistent(self.as_fd(), persistent)
     }
 
     /// The device's name.

@@ -606,6 +606,11 @@ impl Correspondent {
         self.bound_until.is_some()
     }
 
+    /// When the binding that it was told of is over.
+    pub fn bound_until(&self) -> Option<Instant> {
+        self.bound_until
+    }
+
     /// True while the initiator is left alone.
     pub fn is_plain(&self) -> bool {
         self.plain_until.is_some()

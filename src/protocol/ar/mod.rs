@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::action::{Action, Observation, RuleKind};
+use super::action::{Action, Observation, RuleKey, RuleKind};
 use super::auth::membership::{Membership, MembershipConfig};
 use super::clock::Instant;
 use super::counters::Counters;
@@ -497,6 +497,25 @@ impl Ar {
     /// The initiators (the rest of the binding update list).
     pub fn correspondents(&self, now: Instant) -> Vec<CorrespondentView> {
         self.correspondents.iter().map(|((anycast, peer), c)| c.view(*anycast, *peer, now)).collect()
+    }
+
+    /// When the binding is over that the rule with this key stands for, unless it is renewed; `None` for a rule without
+    /// one: what is in flight may still be taken when a binding has ended.
+    pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
+        let RuleKey { kind, anycast, peer } = *key;
+        match kind {
+            RuleKind::HomeAddressOut => self.correspondents.get(&(anycast, peer))?.bound_until(),
+            RuleKind::MidwayTunnelIn => self.midway.get(&(anycast, peer))?.bound_until(),
+            RuleKind::ReverseTunnelIn => self.registrations.get(&anycast)?.bound_until(),
+            // Through a midway agent when there is no home agent.
+            RuleKind::ReverseTunnelOut | RuleKind::RoutingHeaderIn => {
+                let home = self.registrations.get(&anycast).and_then(Registration::bound_until);
+                let midway = self.midway_of(anycast).into_iter();
+                let midway = midway.filter_map(|key| self.midway.get(&key)?.bound_until()).max();
+                home.or(midway)
+            }
+            _ => None,
+        }
     }
 
     /// What was counted.

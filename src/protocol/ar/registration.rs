@@ -536,6 +536,11 @@ impl Registration {
         self.state == State::Idle
     }
 
+    /// When the binding is over.
+    pub fn bound_until(&self) -> Option<Instant> {
+        self.expires
+    }
+
     /// What is left of the binding.
     pub fn remaining(&self, now: Instant) -> Option<Duration> {
         self.expires.map(|expires| expires.saturating_since(now))

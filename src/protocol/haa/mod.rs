@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 
-use super::action::{Action, Observation};
+use super::action::{Action, Observation, RuleKey};
 use super::auth::members::Members;
 use super::binding::cache::{Binding, BindingCache};
 use super::binding::members::{Member, MemberCache};
@@ -242,6 +242,12 @@ impl Haa {
     pub fn bindings(&self, now: Instant) -> Vec<BindingView> {
         let bindings = self.cache.iter().map(|binding| BindingView::of(binding, now));
         bindings.chain(self.joined.iter().map(|member| BindingView::of_member(member, now))).collect()
+    }
+
+    /// When the binding is over that the rule with this key stands for, unless it is renewed; `None` for a rule of a
+    /// group, whose members have lifetimes of their own.
+    pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
+        self.cache.of(&key.anycast).map(|binding| binding.expires)
     }
 
     /// What was counted.

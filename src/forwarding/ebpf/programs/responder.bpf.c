@@ -35,28 +35,6 @@ static __always_inline void peer_seen(struct address anycast, struct address add
 		bpf_map_update_elem(&peers, &peer, &now, BPF_ANY);
 }
 
-/* A_Any -> initiator becomes care-of address -> initiator with a home address option. */
-static __always_inline int add_home_address(struct __sk_buff *skb, struct ipv6 *ip, struct rule *rule)
-{
-	__u32 length = skb->len - tunnel_header;
-	__u8 protocol = ip->next_header;
-	struct address anycast = ip->source;
-	if (protocol == FRAGMENT || !rule->device || length - IPV6_HEADER + ADDRESS_HEADER > 0xffff ||
-	    longest(skb, ip, length, protocol, (void *)(ip + 1)) + ADDRESS_HEADER > rule->mtu ||
-	    move_upper(skb, ADDRESS_HEADER))
-		return LEAVE;
-	ip = rewritten(skb, tunnel_header, ADDRESS_HEADER);
-	if (!ip)
-		return TC_ACT_SHOT;
-	struct address_header *options = (void *)(ip + 1);
-	*options = (struct address_header){ protocol, 2, { 1, 2, 0, 0, 201, 16 }, anycast };
-	ip->next_header = DESTINATION_OPTIONS;
-	ip->payload = bpf_htons(length - IPV6_HEADER + ADDRESS_HEADER);
-	ip->source = rule->near;
-	count(rule->slot, packets_in(skb), length);
-	return leave_by(skb, tunnel_header, rule->device, rule->next);
-}
-
 /* From this host into the tunnel device: with a binding directly, else through the tunnel to the agent. */
 SEC("classifier") int responder_out(struct __sk_buff *skb)
 {
@@ -70,12 +48,14 @@ SEC("classifier") int responder_out(struct __sk_buff *skb)
 
 	/* look up; without the tunnel's rule there is no responder for the address */
 	struct address nobody = {}, anycast = ip->source, peer = ip->destination;
-	struct rule *rule = find(REVERSE_TUNNEL_OUT, anycast, nobody);
+	struct rule *rule = find_bound(REVERSE_TUNNEL_OUT, anycast, nobody);
 	if (!rule)
 		return LEAVE;
-	struct rule *direct = find(HOME_ADDRESS_OUT, anycast, peer);
+	struct rule *direct = find_bound(HOME_ADDRESS_OUT, anycast, peer);
+	/* A_Any -> initiator becomes care-of address -> initiator with a home address option. */
 	if (direct)
-		return add_home_address(skb, ip, direct);
+		return send_with(skb, ip, direct, DESTINATION_OPTIONS,
+				 (struct address_header){ .words = { 1, 2, 0, 0, 201, 16 }, .address = anycast });
 	if (!rule->device || length > 0xffff ||
 	    longest(skb, ip, length, ip->next_header, (void *)(ip + 1)) + IPV6_HEADER > rule->mtu)
 		return LEAVE;
@@ -104,9 +84,9 @@ static __always_inline int leave_tunnel(struct __sk_buff *skb)
 	    !is_data(ip->next_header, (void *)(ip + 1), (void *)(long)skb->data_end))
 		return LEAVE;
 	struct address nobody = {}, anycast = ip->destination, peer = ip->source;
-	struct rule *rule = find(REVERSE_TUNNEL_IN, anycast, nobody);
+	struct rule *rule = find_bound(REVERSE_TUNNEL_IN, anycast, nobody);
 	if (!rule || !SAME(rule->far, outer->source))
-		rule = find(MIDWAY_TUNNEL_IN, anycast, outer->source);
+		rule = find_bound(MIDWAY_TUNNEL_IN, anycast, outer->source);
 	if (!rule || !SAME(rule->near, outer->destination) || !SAME(rule->far, outer->source))
 		return LEAVE;
 	__u32 packets = packets_in(skb);
@@ -123,29 +103,15 @@ static __always_inline int remove_routing_header(struct __sk_buff *skb)
 	struct ipv6 *ip = headers(skb, link_header, ADDRESS_HEADER);
 	if (!ip || ip->hop_limit <= 1)
 		return LEAVE;
-	struct address_header *routing = (void *)(ip + 1);
-	if (routing->length != 2 || routing->words[0] != 2 || routing->words[1] != 1)
+	struct address_header *behind = (void *)(ip + 1), routing = *behind;
+	if (routing.length != 2 || routing.words[0] != 2 || routing.words[1] != 1 || routing.next_header == FRAGMENT ||
+	    !is_data(routing.next_header, (void *)(behind + 1), (void *)(long)skb->data_end))
 		return LEAVE;
-	__u8 protocol = routing->next_header;
-	__u32 length = skb->len - link_header;
-	if (protocol == FRAGMENT || !is_data(protocol, (void *)(routing + 1), (void *)(long)skb->data_end))
-		return LEAVE;
-	struct address nobody = {}, anycast = routing->address;
-	struct rule *rule = find(ROUTING_HEADER_IN, anycast, nobody);
+	struct address nobody = {};
+	struct rule *rule = find_bound(ROUTING_HEADER_IN, routing.address, nobody);
 	if (!rule || !SAME(rule->near, ip->destination))
 		return LEAVE;
-	__u32 packets = packets_in(skb), slot = rule->slot;
-	if (move_upper(skb, -ADDRESS_HEADER))
-		return LEAVE;
-	ip = rewritten(skb, link_header, 0);
-	if (!ip)
-		return TC_ACT_SHOT;
-	ip->next_header = protocol;
-	ip->payload = bpf_htons(length - IPV6_HEADER - ADDRESS_HEADER);
-	ip->hop_limit--;
-	ip->destination = anycast;
-	count(slot, packets, length);
-	return deliver();
+	return deliver_without(skb, ROUTING, routing, rule->slot);
 }
 
 /* From the link. */

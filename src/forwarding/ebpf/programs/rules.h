@@ -54,6 +54,7 @@ struct rule {
 	__u32 mtu;           /* octets that fit there */
 	__u32 slot;          /* in counters and next_hops */
 	__u32 group;         /* 0, or 1 + the place in groups of which far is any member */
+	__u64 until;         /* nanoseconds since boot: then the binding behind it is over */
 };
 
 struct counter {

@@ -44,6 +44,13 @@ static __always_inline __u32 packets_in(struct __sk_buff *skb)
 	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
+/* The rule with this key while its binding lasts, which ends also when nobody is left who would end it. */
+static __always_inline struct rule *find_bound(enum kind kind, struct address anycast, struct address peer)
+{
+	struct rule *rule = find(kind, anycast, peer);
+	return rule && bpf_ktime_get_coarse_ns() < rule->until ? rule : 0;
+}
+
 /* Opens a gap for an outer header in front of the packet. */
 static __always_inline int open_outer(struct __sk_buff *skb)
 {
@@ -87,4 +94,53 @@ static __always_inline int deliver(void)
 {
 	struct settings *here = node();
 	return here ? bpf_redirect(here->tunnel_device, BPF_F_INGRESS) : TC_ACT_SHOT;
+}
+
+/* Sends a packet that this host says with an address header behind its IPv6 header: of the kind ROUTING, which the packet
+ * goes to the other end of the rule with, or DESTINATION_OPTIONS, with which it comes from this end. `header` lacks only
+ * what every such header has. */
+static __always_inline int send_with(struct __sk_buff *skb, struct ipv6 *ip, struct rule *rule, __u8 kind,
+				     struct address_header header)
+{
+	__u32 length = skb->len - tunnel_header;
+	header.next_header = ip->next_header;
+	header.length = ADDRESS_HEADER / 8 - 1;
+	if (header.next_header == FRAGMENT || !rule->device || length - IPV6_HEADER + ADDRESS_HEADER > 0xffff ||
+	    longest(skb, ip, length, header.next_header, (void *)(ip + 1)) + ADDRESS_HEADER > rule->mtu ||
+	    move_upper(skb, ADDRESS_HEADER))
+		return LEAVE;
+	ip = rewritten(skb, tunnel_header, ADDRESS_HEADER);
+	if (!ip)
+		return TC_ACT_SHOT;
+	*(struct address_header *)(ip + 1) = header;
+	ip->next_header = kind;
+	ip->payload = bpf_htons(length - IPV6_HEADER + ADDRESS_HEADER);
+	if (kind == ROUTING)
+		ip->destination = rule->far;
+	else
+		ip->source = rule->near;
+	count(rule->slot, packets_in(skb), length);
+	return leave_by(skb, tunnel_header, rule->device, rule->next);
+}
+
+/* Delivers a packet without its address header, whose address takes the place of the destination (ROUTING) or of the
+ * source (DESTINATION_OPTIONS). `header` is a copy of it, `slot` where the packet counts. */
+static __always_inline int deliver_without(struct __sk_buff *skb, __u8 kind, struct address_header header, __u32 slot)
+{
+	__u32 length = skb->len - link_header, packets = packets_in(skb);
+	if (move_upper(skb, -ADDRESS_HEADER))
+		return LEAVE;
+	struct ipv6 *ip = rewritten(skb, link_header, 0);
+	if (!ip)
+		return TC_ACT_SHOT;
+	ip->next_header = header.next_header;
+	ip->payload = bpf_htons(length - IPV6_HEADER - ADDRESS_HEADER);
+	if (kind == ROUTING) {
+		ip->hop_limit--;
+		ip->destination = header.address;
+	} else {
+		ip->source = header.address;
+	}
+	count(slot, packets, length);
+	return deliver();
 }
