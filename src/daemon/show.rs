@@ -149,11 +149,12 @@ fn kernel_rules(value: &Value) -> String {
             word(row, "anycast"),
             format!("{}, {}", word(row, "near"), word(row, "far")),
             way.unwrap_or_default(),
+            word(row, "ends_in"),
             word(row, "packets"),
             word(row, "octets"),
         ]
     });
-    let columns = ["kernel", "rule", "anycast", "between", "way", "packets", "octets"];
+    let columns = ["kernel", "rule", "anycast", "between", "way", "ends in", "packets", "octets"];
     table(&columns, rows.collect(), "no rules")
 }
 

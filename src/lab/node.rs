@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use super::{
     Error, Interruption, Trying,
     machine::{Guest, Machine, Process},
@@ -146,10 +148,19 @@ impl Running<'_> {
         }
     }
 
-    /// Ends it by SIGKILL; a guest as always.
+    /// Ends it by SIGKILL, and with it what its kernel would go on doing for a while: as a machine dies. A guest ends as
+    /// always.
     pub fn kill(mut self) {
         match self.stack.take() {
-            Some(Stack::Node(process, _)) => process.kill(),
+            Some(Stack::Node(process, control)) => {
+                let told = ask(self.machine, &control, &["show", "config", "--json"]).unwrap_or_default();
+                process.kill();
+                let told: Value = serde_json::from_str(&told).unwrap_or_default();
+                if let Some(device) = told.pointer("/running/device").and_then(Value::as_str) {
+                    // Where user space forwards, it has gone with the process.
+                    let _ = self.machine.run(&["ip", "link", "delete", device]);
+                }
+            }
             guest => self.stack = guest,
         }
     }

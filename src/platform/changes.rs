@@ -145,6 +145,7 @@ impl<U: Undo> Changes<U> {
     }
 
     /// Forgets a change that nobody has to take back any more.
+    #[cfg(target_os = "linux")]
     pub fn forget(&mut self, undo: &U) -> Result<(), Error> {
         self.journal.as_mut().map_or(Ok(()), |journal| journal.forget(undo))
     }

@@ -154,7 +154,7 @@ fn a_rule_ends_with_its_binding_though_nobody_ends_it() {
         let world = World::new(hook);
         world.run(|fast| {
             let frame = [&LINK[..], &packets::plainest(hook)].concat();
-            let mut verdict = |fast: &mut FastPath, until| {
+            let verdict = |fast: &mut FastPath, until| {
                 for rule in world::rules(hook) {
                     fast.hold(&rule.key(), until).expect("the kernel changes a rule");
                 }

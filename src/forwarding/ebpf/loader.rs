@@ -20,9 +20,7 @@ use serde_json::{Value, json};
 use super::group::{COUNTERS, Groups};
 use super::layout::{self, Counter, Entry, Key, NO_END, PeerlessKey, Settings};
 use super::pins::{self, Pins};
-use super::{
-    Carried, FixedSource, MemberCarried, NextHop, Programs, Refusal, Station, since_boot, sources,
-};
+use super::{Carried, FixedSource, MemberCarried, NextHop, Programs, Refusal, Station, since_boot, sources};
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::select::Group;
 
@@ -265,7 +263,7 @@ impl FastPath {
             return Ok(());
         }
         entry.until = until;
-        self.rules.insert(octets, entry.encode(), 0).map_err(refusing("change a rule"))
+        self.rules.insert(&octets, entry)
     }
 
     /// Puts one entry in force.
