@@ -192,6 +192,17 @@ fn n028_a_shorter_grant_is_what_counts() {
 }
 
 #[test]
+fn n029_advice_that_is_not_within_the_lifetime_is_none() {
+    for interval in [0, 10, 11] {
+        let mut ar = start(config());
+        let advice = [MobilityOption::BindingRefreshAdvice(Lifetime(interval))];
+        ar.handle_packet(at(0.0), &advised(0, 500, 10, &advice));
+        ar.actions();
+        assert_eq!(updates(&ar.pass(at(20.0))), [(20.0, 501, 10)], "half of the lifetime");
+    }
+}
+
+#[test]
 fn n029_refresh_advice_sets_the_interval() {
     let mut ar = start(config());
     let advice = [MobilityOption::BindingRefreshAdvice(Lifetime(2))];

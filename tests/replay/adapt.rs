@@ -1,7 +1,7 @@
 //! Packets that answer secrets or numbers of the recorded node, made to answer ours (RFC 3775 sections 5.2.5, 5.2.6).
 //! A Binding Update is sealed with the tokens that our initiator issued where the recorded one issued its own: the
-//! tests that answered the same cookie. What answers a question of a responder gets the cookie or number of ours, and
-//! nothing else about a packet is changed; [`crate::replayer`] calls it.
+//! tests that answered the same cookie. What answers a question of a responder gets the cookie or number of ours, once
+//! more where ours asks oftener, and nothing else about a packet is changed; [`crate::replayer`] calls it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -20,6 +20,10 @@ pub trait Adapt {
     fn ours_sent(&mut self, packet: &[u8]);
     /// This comes in; `None` when it answers what ours did not ask.
     fn received(&mut self, packet: Vec<u8>) -> Option<Vec<u8>>;
+    /// What somebody who is not recorded says to what ours sent.
+    fn instead(&mut self, _ours: &[u8]) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
 }
 
 /// Nothing needs to fit: an agent has no secrets, and gives back the numbers that it is given.
@@ -181,6 +185,11 @@ pub struct Questions {
     ours: BTreeMap<(Asked, Ipv6Addr), [u8; 8]>,
     /// The tokens that came in, by kind and from whom; the key of an acknowledgement's seal.
     tokens: BTreeMap<(IsHome, Ipv6Addr), [u8; 8]>,
+    /// What correspondents last answered, whole, if they are to answer ours so once more: a recorded node that uses
+    /// its tokens again does not ask where ours does.
+    answers: Option<BTreeMap<(Asked, Ipv6Addr), Vec<u8>>>,
+    /// The cookie with which each test last came.
+    had: BTreeMap<(Asked, Ipv6Addr), [u8; 8]>,
 }
 
 /// A number as the last octets of a cookie.
@@ -224,7 +233,24 @@ fn question(bytes: &[u8]) -> Option<(Asked, Ipv6Addr, [u8; 8])> {
     }
 }
 
+/// Who answers, and what kind of question.
+fn answer(bytes: &[u8]) -> Option<(Asked, Ipv6Addr)> {
+    let packet = Packet::parse(inner(bytes).unwrap_or(bytes)).ok()?;
+    let asked = match mobility_of(&packet)?.message {
+        Message::HomeTest(_) => Asked::HomeTest,
+        Message::CareOfTest(_) => Asked::CareOfTest,
+        Message::BindingAcknowledgement(_) => Asked::Binding,
+        _ => return None,
+    };
+    Some((asked, packet.header.source))
+}
+
 impl Questions {
+    /// The same for a recorded node that asks correspondents less often than ours does.
+    pub fn answered_again() -> Self {
+        Self { answers: Some(BTreeMap::new()), ..Self::default() }
+    }
+
     /// What ours asked instead, if this answers the recorded node's last question.
     fn ours_for(&self, asked: Asked, from: Ipv6Addr, recorded: [u8; 8]) -> Option<[u8; 8]> {
         let key = (asked, from);
@@ -263,25 +289,36 @@ impl Questions {
         Some([quoted.get(..packet.upper.offset)?, &upper].concat())
     }
 
-    fn answering_ours(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// The cookie of ours with which a test comes; its token counts from then on, unless ours has had a test with
+    /// that cookie.
+    fn test_for_ours(&mut self, key: (Asked, Ipv6Addr), test: &mut Test, again: bool) -> Option<()> {
+        let recorded = self.recorded.get(&key) == Some(&test.cookie);
+        let ours = self.ours.get(&key).copied().filter(|_| again || recorded);
+        if ours.is_none() || self.had.get(&key) != ours.as_ref() {
+            self.tokens.insert((key.0 == Asked::HomeTest, key.1), test.token);
+        }
+        test.cookie = ours?;
+        self.had.insert(key, test.cookie);
+        Some(())
+    }
+
+    /// With `again`, an answer to an earlier question is made one to ours of now.
+    fn answering_ours(&mut self, bytes: &[u8], again: bool) -> Option<Vec<u8>> {
         let packet = Packet::parse(bytes).ok()?;
         let from = packet.header.source;
         if packet.upper.protocol == next_header::IPV6 {
-            let adapted = self.answering_ours(packet.payload())?;
+            let adapted = self.answering_ours(packet.payload(), again)?;
             return Some([bytes.get(..packet.upper.offset)?, &adapted].concat());
         }
         let upper = if let Some(mut header) = mobility_of(&packet) {
             match &mut header.message {
-                Message::HomeTest(test) => {
-                    self.tokens.insert((true, from), test.token);
-                    test.cookie = self.ours_for(Asked::HomeTest, from, test.cookie)?;
-                }
-                Message::CareOfTest(test) => {
-                    self.tokens.insert((false, from), test.token);
-                    test.cookie = self.ours_for(Asked::CareOfTest, from, test.cookie)?;
-                }
+                Message::HomeTest(test) => self.test_for_ours((Asked::HomeTest, from), test, again)?,
+                Message::CareOfTest(test) => self.test_for_ours((Asked::CareOfTest, from), test, again)?,
                 Message::BindingAcknowledgement(message) => {
-                    message.sequence = self.told_ours(from, message.sequence)?;
+                    message.sequence = match again {
+                        true => narrow(*self.ours.get(&(Asked::Binding, from))?),
+                        false => self.told_ours(from, message.sequence)?,
+                    };
                     if let Some(home) = self.tokens.get(&(true, from)) {
                         let key = binding_management_key(home, self.tokens.get(&(false, from)));
                         let care_of = packet.header.destination;
@@ -341,6 +378,18 @@ impl Adapt for Questions {
         if self.is_unasked(&packet) {
             return None;
         }
-        Some(self.answering_ours(&packet).unwrap_or(packet))
+        let adapted = self.answering_ours(&packet, false).unwrap_or(packet);
+        // What came through no return routability is the home agent's, which answers when it was recorded.
+        let from_correspondent = answer(&adapted).filter(|key| self.tokens.contains_key(&(true, key.1)));
+        if let (Some(answers), Some(key)) = (&mut self.answers, from_correspondent) {
+            answers.insert(key, adapted.clone());
+        }
+        Some(adapted)
+    }
+
+    fn instead(&mut self, ours: &[u8]) -> Vec<Vec<u8>> {
+        let Some((asked, to, _)) = question(ours) else { return Vec::new() };
+        let last = self.answers.as_ref().and_then(|answers| answers.get(&(asked, to)).cloned());
+        last.and_then(|last| self.answering_ours(&last, true)).into_iter().collect()
     }
 }

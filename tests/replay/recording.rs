@@ -61,6 +61,14 @@ impl Recording {
         }
     }
 
+    /// What stands in front of a packet to the node.
+    pub fn incoming_link(&self) -> Link {
+        match self.link_addresses.first() {
+            Some(destination) => Link::Ethernet { source: [0; 6], destination: *destination },
+            None => Link::Raw,
+        }
+    }
+
     /// True for what the node itself put on a link.
     pub fn is_sent(&self, frame: &Frame) -> bool {
         match frame.link {

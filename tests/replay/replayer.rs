@@ -92,6 +92,8 @@ pub struct Replayer<'a, R> {
     captured: BTreeSet<Ipv6Addr>,
     /// What is on the link: incoming as it went in, outgoing as ours.
     capture: Vec<Frame>,
+    /// So many of them have been told to who adapts.
+    told: usize,
 }
 
 impl<'a, R: Role> Replayer<'a, R> {
@@ -104,6 +106,7 @@ impl<'a, R: Role> Replayer<'a, R> {
             forwarder: Forwarder::new(),
             captured: BTreeSet::new(),
             capture: Vec::new(),
+            told: 0,
         }
     }
 
@@ -141,17 +144,14 @@ impl<'a, R: Role> Replayer<'a, R> {
                 self.restart(start(self.instant(frame.at)));
             }
             last = seconds;
-            let already = self.capture.len();
             while let Some(order) = orders.next_if(is_due) {
-                self.pass(order.at);
+                self.pass(order.at, adapt);
                 let now = self.instant(order.at);
                 (order.act)(&mut self.role, now);
-                self.settle(now);
+                self.tell(order.at, adapt);
             }
-            self.pass(frame.at);
-            self.settle(self.instant(frame.at));
-            self.tell(already, adapt);
-            let already = self.capture.len();
+            self.pass(frame.at, adapt);
+            self.tell(frame.at, adapt);
             if self.recording.is_received(frame) {
                 expected.push(frame.clone());
                 if let Some(ipv6) = adapt.received(frame.ipv6.clone()) {
@@ -162,19 +162,29 @@ impl<'a, R: Role> Replayer<'a, R> {
                 adapt.recorded_sent(&frame.ipv6);
                 self.send_as_recorded(frame, stack);
             }
-            self.tell(already, adapt);
+            self.tell(frame.at, adapt);
         }
         let is_over = gaps.iter().any(|(_, to, _)| *to == f64::MAX);
         if !is_over && let Some(last) = self.recording.frames.last() {
-            self.pass(last.at);
+            self.pass(last.at, adapt);
         }
         (expected, self.capture)
     }
 
-    /// Tells what ours sent since the capture had so many packets.
-    fn tell(&self, already: usize, adapt: &mut dyn Adapt) {
-        let new = self.capture.iter().skip(already);
-        new.filter(|frame| self.recording.is_sent(frame)).for_each(|frame| adapt.ours_sent(&frame.ipv6));
+    /// Does what the role wants, tells what ours sent, and takes in what somebody says to it who is not recorded.
+    fn tell(&mut self, at: Duration, adapt: &mut dyn Adapt) {
+        self.settle(self.instant(at));
+        while let Some(frame) = self.capture.get(self.told).cloned() {
+            self.told += 1;
+            if !self.recording.is_sent(&frame) {
+                continue;
+            }
+            adapt.ours_sent(&frame.ipv6);
+            for ipv6 in adapt.instead(&frame.ipv6) {
+                let link = self.recording.incoming_link();
+                self.receive(Frame { at, link, ipv6, cut: false });
+            }
+        }
     }
 
     /// What the recorded node's stack said, ours says at that time.
@@ -199,19 +209,18 @@ impl<'a, R: Role> Replayer<'a, R> {
     }
 
     /// Lets timers run until `at`.
-    fn pass(&mut self, at: Duration) {
+    fn pass(&mut self, at: Duration, adapt: &mut dyn Adapt) {
         let until = self.instant(at);
         for _ in 0..100_000 {
             let Some(due) = self.role.deadline().filter(|due| *due <= until) else { return };
             self.role.timeout(due);
-            self.settle(due);
+            self.tell(self.moment(due), adapt);
         }
         panic!("a timer spins at {:?}", self.role.deadline());
     }
 
     /// A packet comes in from the link.
     fn receive(&mut self, frame: Frame) {
-        self.pass(frame.at);
         let now = self.instant(frame.at);
         let packet = frame.ipv6.clone();
         self.capture.push(frame);
@@ -238,7 +247,6 @@ impl<'a, R: Role> Replayer<'a, R> {
 
     /// The host's stack has a packet to send at the time of `frame`.
     fn send_from_stack(&mut self, at: Duration, packet: Vec<u8>) {
-        self.pass(at);
         let now = self.instant(at);
         self.route(now, packet);
         self.settle(now);
@@ -246,7 +254,6 @@ impl<'a, R: Role> Replayer<'a, R> {
 
     /// What the node's own host said to everybody on its link, which the node hears too.
     fn hear_own(&mut self, frame: &Frame) {
-        self.pass(frame.at);
         let now = self.instant(frame.at);
         self.role.packet(now, &frame.ipv6);
         self.settle(now);

@@ -241,6 +241,10 @@ pub fn document(replayed: &BTreeMap<String, Replayed>, allowed: &[Entry]) -> Str
          Made by `cargo test --test replay`, which fails when it is another one; `UPDATE_REPLAY=1` writes it anew.\n\n\
          What came in to a recorded node of KAME or UMIP goes in to ours of that kind at its recorded time, and what ours \
          sends is compared as protocol (docs/pcap-diff.md) with what the recorded node sent: {} captures, {} packets. \
+         Only cookies, tokens' seals and numbers are changed on the way, so that what answered the recorded node answers \
+         ours; where ours asks a correspondent oftener, it is answered as the recorded node was before \
+         (`tests/replay/adapt.rs`). The operator's orders, such as moves and returns home, are given when the recorded node \
+         obeyed them. \
          Every difference is an entry of `tests/replay/allowed.toml` with the clause that demands or permits it, and \
          `tests/replay/counts.toml` says how often each is needed.\n\n\
          | what | where |\n|---|---|\n",
