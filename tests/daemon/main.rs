@@ -6,6 +6,7 @@
 mod advanced;
 mod application;
 mod control;
+mod crowd;
 mod evidence;
 #[cfg(mga_ebpf)]
 mod fast_path;
