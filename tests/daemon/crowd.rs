@@ -55,7 +55,7 @@ fn neighbours(network: &Figure11, at: At, node: &Node) -> Vec<String> {
 }
 
 fn a_crowd_is_served(forwarding: &str) {
-    let network = Figure11::new();
+    let network = Figure11::unjudged();
     let chosen = ["--forwarding", forwarding];
     let agent = network.start(At::Haa, &[&AGENT[..], &chosen].concat());
     let responder = network.start(At::Ar1, &[&RESPONDER[..], &chosen].concat());

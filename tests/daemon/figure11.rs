@@ -108,6 +108,11 @@ impl Figure11 {
         network
     }
 
+    /// The network for tests whose hosts say so much that the kernels leave the sums to adapters that are not there.
+    pub fn unjudged() -> Self {
+        Self::build(Place::Shared(ALONE.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
     /// The network for tests whose hosts are told nonsense: they quote it in their errors, which nobody judges, and
     /// make so many neighbours of it that no other network may be there meanwhile.
     pub fn alone() -> Self {

@@ -20,4 +20,5 @@ mod midway;
 mod mistakes;
 mod movement;
 mod scripted;
+mod sums;
 mod traffic;

@@ -61,13 +61,14 @@ SEC("classifier") int responder_out(struct __sk_buff *skb)
 		return LEAVE;
 
 	/* rewrite */
+	__u32 packets = packets_in(skb);
 	if (open_outer(skb))
 		return LEAVE;
 	ip = rewritten(skb, tunnel_header, 0);
 	if (!ip)
 		return TC_ACT_SHOT;
 	write_outer(ip, length, rule->near, rule->far);
-	count(rule->slot, packets_in(skb), length);
+	count(rule->slot, packets, length);
 	peer_seen(anycast, peer);
 	return leave_by(skb, tunnel_header, rule->device, rule->next);
 }

@@ -39,6 +39,7 @@ static __always_inline __u32 longest(struct __sk_buff *skb, const struct ipv6 *i
 	return upper - (const __u8 *)ip + header + segment;
 }
 
+/* To be asked before the packet grows or shrinks: the kernel counts its segments anew after that. */
 static __always_inline __u32 packets_in(struct __sk_buff *skb)
 {
 	return skb->gso_segs ? skb->gso_segs : 1;
@@ -102,7 +103,7 @@ static __always_inline int deliver(void)
 static __always_inline int send_with(struct __sk_buff *skb, struct ipv6 *ip, struct rule *rule, __u8 kind,
 				     struct address_header header)
 {
-	__u32 length = skb->len - tunnel_header;
+	__u32 length = skb->len - tunnel_header, packets = packets_in(skb);
 	header.next_header = ip->next_header;
 	header.length = ADDRESS_HEADER / 8 - 1;
 	if (header.next_header == FRAGMENT || !rule->device || length - IPV6_HEADER + ADDRESS_HEADER > 0xffff ||
@@ -119,7 +120,7 @@ static __always_inline int send_with(struct __sk_buff *skb, struct ipv6 *ip, str
 		ip->destination = rule->far;
 	else
 		ip->source = rule->near;
-	count(rule->slot, packets_in(skb), length);
+	count(rule->slot, packets, length);
 	return leave_by(skb, tunnel_header, rule->device, rule->next);
 }
 
