@@ -252,17 +252,20 @@ impl DataPath {
     }
 
     /// The groups in force, ordered by anycast address, with what both executors have carried. Where the kernel fixes
-    /// sources, its sources are counted, as far as [`MOST_SOURCES`] reaches.
+    /// sources, its sources are counted.
     pub(super) fn groups(&mut self, now: Instant) -> Vec<GroupView> {
         let mut views = self.user.groups(now);
         for view in &mut views {
-            let Some(held) = self.fixed_in_kernel(&view.anycast, MOST_SOURCES) else { continue };
-            let carried = self.fast.iter().flat_map(|fast| fast.member_carried(&view.anycast));
-            let carried: BTreeMap<_, _> = carried.map(|carried| (carried.member, carried)).collect();
-            view.sources = held.len();
+            let Some(fast) = self.fast.as_ref().filter(|fast| fast.has_group(&view.anycast)) else {
+                continue;
+            };
+            let carried = fast.member_carried(&view.anycast);
+            let carried: BTreeMap<_, _> = carried.into_iter().map(|of| (of.member, of)).collect();
+            let counts: BTreeMap<u32, usize> = fast.sources_per_member(&view.anycast).into_iter().collect();
+            view.sources = counts.values().sum();
             for member in &mut view.members {
                 let number = member.member.number;
-                member.sources = held.iter().filter(|fixed| fixed.member == number).count();
+                member.sources = counts.get(&number).copied().unwrap_or_default();
                 if let Some(carried) = carried.get(&number) {
                     member.carried.packets_to += carried.to.packets;
                     member.carried.octets_to += carried.to.octets;
@@ -277,6 +280,15 @@ impl DataPath {
     /// See [`Forwarder::has_groups`].
     pub(super) fn has_groups(&self) -> bool {
         self.user.has_groups()
+    }
+
+    /// How many sources are fixed to each member of a group, by number, where they are fixed: see
+    /// [`Forwarder::sources_per_member`].
+    pub(super) fn sources_per_member(&mut self, now: Instant, anycast: &Ipv6Addr) -> Vec<(u32, usize)> {
+        match self.fast.as_ref().filter(|fast| fast.has_group(anycast)) {
+            Some(fast) => fast.sources_per_member(anycast),
+            None => self.user.sources_per_member(now, anycast),
+        }
     }
 
     /// See [`Forwarder::fixed`].

@@ -321,6 +321,12 @@ impl Daemon<'_> {
                 self.tell_role(now);
             }
             Action::RemoveGroup(anycast) => self.data_path.remove_group(&anycast, &mut self.host),
+            Action::CountSources(anycast) => {
+                let now = self.now();
+                let of = self.data_path.sources_per_member(now, &anycast);
+                self.seen.push(Observation::Sources { anycast, of });
+                self.tell_role(now);
+            }
             Action::SendToGroup(packet) => {
                 let mut packet = PacketBuffer::new(&packet);
                 if self.data_path.send_to_group(self.now(), &mut packet) == Fate::Send {

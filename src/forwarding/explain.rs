@@ -172,12 +172,12 @@ fn by_group(
         return Some(told("no member takes new sources: the sender gets Destination Unreachable".to_owned()));
     };
     let (number, care_of) = (member.number, member.care_of);
-    let draining = if member.takes == Takes::Kept { ", which is draining" } else { "" };
+    let keeps = if member.takes == Takes::Kept { ", which takes no new sources" } else { "" };
     let (because, clause) = match why {
         Why::Affinity => {
             let remaining = installed.remaining(now, &source).unwrap_or_default();
             let because = format!(
-                "{source} is fixed to member {number} at {care_of}{draining}, for another {remaining} s"
+                "{source} is fixed to member {number} at {care_of}{keeps}, for another {remaining} s"
             );
             (because, "thesis 4.3.2")
         }

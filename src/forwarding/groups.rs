@@ -16,6 +16,10 @@ use crate::wire::chain::Packet;
 use crate::wire::icmpv6::{Icmpv6, kind};
 use crate::wire::ipv6::{Ipv6Header, next_header};
 
+/// Places of the table that are looked at whenever sources are counted, so that those whose interval is over are counted
+/// no longer: a million of them in a minute, at four counts a second.
+const SWEPT: usize = 4096;
+
 /// What one member was sent and sent, as packets and as octets of the inner packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Carried {
@@ -193,6 +197,13 @@ impl InstalledGroup {
     /// Forgets to whom `only` this source, or everybody, is fixed; returns how many were.
     pub fn forget(&mut self, only: Option<Ipv6Addr>) -> usize {
         self.affinity.as_mut().map_or(0, |table| table.forget(only))
+    }
+
+    /// How many sources are fixed to each member, by number; some may be counted for a while whose interval is over.
+    pub fn sources_per_member(&mut self, now: Instant) -> Vec<(u32, usize)> {
+        let Some(table) = &mut self.affinity else { return Vec::new() };
+        table.sweep(now, SWEPT);
+        self.group.members.iter().map(|member| (member.number, table.of_member(member.number))).collect()
     }
 
     /// The fixed sources that were used last, at most `most`.

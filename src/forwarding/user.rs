@@ -207,6 +207,11 @@ impl Forwarder {
         self.groups.iter().map(|(anycast, group)| (*anycast, group.fixed(now, most))).collect()
     }
 
+    /// See [`InstalledGroup::sources_per_member`]; nothing for an address without a group.
+    pub fn sources_per_member(&mut self, now: Instant, anycast: &Ipv6Addr) -> Vec<(u32, usize)> {
+        self.groups.get_mut(anycast).map(|group| group.sources_per_member(now)).unwrap_or_default()
+    }
+
     /// Forgets to whom `only` this source, or every source, is fixed; returns how many were.
     pub fn forget_sources(&mut self, only: Option<Ipv6Addr>) -> usize {
         self.groups.values_mut().map(|group| group.forget(only)).sum()

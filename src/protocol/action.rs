@@ -28,6 +28,9 @@ pub enum Action {
     /// Send this whole packet, whose destination has a group, to the member that its source is fixed to, or as if it
     /// were the first of its source.
     SendToGroup(Vec<u8>),
+    /// Count the sources that are fixed to each member of this anycast address's group, and say so by
+    /// [`Observation::Sources`].
+    CountSources(Ipv6Addr),
     /// Attract packets for this address on the home link: answer neighbour solicitations for it and take
     /// what arrives (RFC 3775 10.4.1).
     CaptureAddress(Ipv6Addr),
@@ -130,7 +133,7 @@ impl Rule {
 }
 
 /// What the data path noticed and a role may want to act on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// A responder exchanged a packet with `peer` through the tunnel: a chance for route optimisation
     /// (RFC 3775 11.6.1).
@@ -140,4 +143,7 @@ pub enum Observation {
     /// The member with this number is in its group no longer, and so many sources were fixed to it: their next packets
     /// go to others (thesis 4.3.2). Told once per member that leaves.
     MemberLeft { anycast: Ipv6Addr, member: u32, sources: usize },
+    /// So many sources are fixed to each member of a group, by number; those of members left out are not known. Told
+    /// when it was asked for.
+    Sources { anycast: Ipv6Addr, of: Vec<(u32, usize)> },
 }

@@ -109,3 +109,47 @@ fn thesis_4_3_responders_of_both_models_share_an_address_and_a_killed_one_is_lef
     assert!(network.reaches(At::Ai1) && network.reaches(At::Ai2));
     agent.stop();
 }
+
+#[test]
+fn a_responder_that_is_full_gets_no_new_sources_while_another_has_room() {
+    let network = Figure11::new();
+    let written = |name: &str, words: &str| {
+        let file = network.scratch.join(name);
+        std::fs::write(&file, words).expect("a configuration");
+        file.display().to_string()
+    };
+    let file = written(
+        "agent.toml",
+        "role = 'haa'\nagent = '2001:db8:0:1::2'\nauthentication = 'none'\n\
+         duplicate-address-detection = false\n[[anycast]]\naddress = '2001:db8:0:1::a'\nmodel = 'advanced'\n\
+         selection = 'preference'\nprefer = ['2001:db8:0:4::2']\nprobe-interval = 200\nprobe-fall = 20\n",
+    );
+    let agent = network.start(At::Haa, &["--config", &file]);
+    let responder = written(
+        "responder.toml",
+        "role = 'ar'\nagent = '2001:db8:0:1::2'\nauthentication = 'none'\nroute-optimisation = false\n\
+         [[anycast]]\naddress = '2001:db8:0:1::a'\nmodel = 'advanced'\ncapacity = 1\n",
+    );
+    let _first = network.start(At::Ar1, &["--config", &responder]);
+    becomes(&agent, At::Ar1, "alive");
+    let _second = network.start(At::Ar2, &["--config", &responder]);
+    becomes(&agent, At::Ar2, "alive");
+    assert!(network.reaches(At::Ai1), "{}", agent.log());
+    assert_eq!(explained(&agent, At::Ai1)["to"], json!(At::Ar1.address()), "the preferred one");
+    becomes(&agent, At::Ar1, "full");
+    assert_eq!(explained(&agent, At::Ai2)["to"], json!(At::Ar2.address()));
+    assert!(network.reaches(At::Ai2), "{}", agent.log());
+    assert_eq!(explained(&agent, At::Ai1)["to"], json!(At::Ar1.address()), "its own stay");
+    // Now nobody has room, so both serve.
+    becomes(&agent, At::Ar2, "full");
+    let told = text(agent.ask(&["show", "members"]));
+    assert!(told.contains("all members are full and share new sources by weight"), "{told}");
+    let told = text(agent.ask(&["explain", "2001:db8:0:3::77", "2001:db8:0:1::a"]));
+    assert!(told.contains("all members are full") && told.matches(" full ").count() >= 2, "{told}");
+    assert!(member(&agent, At::Ar1)["slots"].as_u64() > Some(1000), "{}", agent.show("members"));
+    assert!(agent.log().contains("all-members-full"), "{}", agent.log());
+    text(agent.ask(&["flush"]));
+    becomes(&agent, At::Ar1, "alive");
+    becomes(&agent, At::Ar2, "alive");
+    agent.stop();
+}

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use mga_node::forwarding::user::{Direction, Fate, Forwarder};
-use mga_node::protocol::action::{Action, RuleKind};
+use mga_node::protocol::action::{Action, Observation, RuleKind};
 use mga_node::protocol::clock::Instant;
 use mga_node::wire::icmpv6::{ErrorReason, Icmpv6, Icmpv6Message, error_packet};
 use mga_node::wire::ipv6::next_header;
@@ -174,6 +174,10 @@ impl<'a> Network<'a> {
                         }
                     }
                     Action::RemoveGroup(anycast) => node.forwarder().remove_group(&anycast),
+                    Action::CountSources(anycast) => {
+                        let of = node.forwarder().sources_per_member(self.now, &anycast);
+                        node.role().observe(self.now, Observation::Sources { anycast, of });
+                    }
                     Action::SendToGroup(packet) => {
                         let mut buffer = PacketBuffer::new(&packet);
                         if node.forwarder().send_to_group(self.now, &mut buffer) == Fate::Send {

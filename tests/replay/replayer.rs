@@ -331,7 +331,10 @@ impl<'a, R: Role> Replayer<'a, R> {
                     self.captured.remove(&address);
                 }
                 Action::Report(_) => {}
-                Action::InstallGroup(_) | Action::RemoveGroup(_) | Action::SendToGroup(_) => {
+                Action::InstallGroup(_)
+                | Action::RemoveGroup(_)
+                | Action::CountSources(_)
+                | Action::SendToGroup(_) => {
                     panic!("the recorded stacks know the basic model only")
                 }
             }

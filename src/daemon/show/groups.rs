@@ -45,6 +45,7 @@ pub(super) fn members(value: &Value) -> String {
                 word(row, "weight"),
                 word(row, "slots"),
                 word(row, "sources"),
+                capacity(row),
                 word(carried, "packets_to"),
                 word(carried, "packets_from"),
             ]);
@@ -61,11 +62,30 @@ pub(super) fn members(value: &Value) -> String {
         "weight",
         "slots",
         "sources",
+        "capacity",
         "packets-to",
         "packets-from",
     ];
     text += &table(&columns, rows, "no members");
+    for group in groups.iter().filter(|group| is_all_full(group)) {
+        text += &format!("\n{}: {ALL_FULL}\n", word(group, "anycast"));
+    }
     text
+}
+
+/// What an operator must know where capacities are not kept.
+const ALL_FULL: &str = "all members are full and share new sources by weight";
+
+fn is_all_full(group: &Value) -> bool {
+    group.get("all_full").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Sources that a member wants at most; zero, on the wire, is no bound.
+fn capacity(row: &Value) -> String {
+    match row.get("capacity").and_then(Value::as_u64) {
+        None | Some(0) => "-".to_owned(),
+        Some(sources) => sources.to_string(),
+    }
 }
 
 /// How many sources are fixed, and the latest of them.
@@ -101,7 +121,9 @@ pub(super) fn explain(value: &Value) -> String {
         text += &format!("headers: {}\n", word(headers, "octets"));
     }
     let Some(group) = value.get("group") else { return text };
-    text += &format!("\nselection {}, margin {}%\n", word(group, "selection"), word(group, "margin"));
+    let all_full = if is_all_full(group) { format!("; {ALL_FULL}") } else { String::new() };
+    text +=
+        &format!("\nselection {}, margin {}%{all_full}\n", word(group, "selection"), word(group, "margin"));
     let rows = list(group.get("members").unwrap_or(&Value::Null)).iter().map(|row| {
         let judgement = row.get("judgement").and_then(Value::as_object).and_then(|of| of.iter().next());
         let judgement = judgement.map_or_else(

@@ -350,7 +350,7 @@ impl Ar {
                 }
             }
             // An agent's affair.
-            Observation::MemberLeft { .. } => {}
+            Observation::MemberLeft { .. } | Observation::Sources { .. } => {}
         }
     }
 

@@ -34,7 +34,7 @@ pub struct ServiceConfig {
     pub midway_agents: Vec<Ipv6Addr>,
     /// Share of new sources against the other responders'.
     pub weight: u16,
-    /// Sources served at most; zero sets no bound.
+    /// Sources wanted from each agent at most; zero sets no bound.
     pub capacity: u32,
     /// How samples of the application become the metric.
     pub metric: Option<GaugeConfig>,
@@ -117,7 +117,9 @@ pub struct ServiceView {
     /// As last told to the agents, in thousandths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<u32>,
+    /// Share of new sources against the other responders'.
     pub weight: u16,
+    /// Sources wanted from each agent at most; zero is no bound.
     pub capacity: u32,
     /// Established connections, while a drain counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -252,7 +254,7 @@ impl Ar {
         self.signal(now, anycast);
     }
 
-    /// The application was checked (issue of thesis 3.1.4 "accessibility": only who works is a candidate).
+    /// The application was checked: only who works is a candidate (thesis 3.1.4, accessibility).
     pub(super) fn checked(&mut self, now: Instant, anycast: Ipv6Addr, well: bool) {
         let health = self.services.get_mut(&anycast).and_then(|service| service.health.as_mut());
         match health.and_then(|health| health.check(well)) {

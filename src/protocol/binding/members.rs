@@ -63,6 +63,11 @@ impl Member {
         }
     }
 
+    /// Sources that it wants at most, as it reports; zero is no bound.
+    pub fn capacity(&self) -> u32 {
+        self.membership.offer.as_ref().map_or(0, |offer| offer.capacity)
+    }
+
     /// The key under which it is kept.
     pub fn key(&self) -> MemberKey {
         (self.membership.binding.home_address, self.membership.responder.clone())

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use super::capacity::{Fill, Vessel};
 use super::joining::Joining;
 use super::registration::Update;
 use super::view::{GroupStatus, MemberState, MemberStatus, MemberView};
@@ -37,6 +38,7 @@ pub(super) struct Service {
     captured: bool,
     /// Members that an operator drains, by number.
     drained: BTreeSet<u32>,
+    pub(super) fill: Fill,
     /// Who left in good order at which care-of address, and until when packets of theirs may still arrive.
     departed: BTreeMap<Ipv6Addr, Instant>,
 }
@@ -52,6 +54,7 @@ impl Service {
             table: Vec::new(),
             captured: false,
             drained: BTreeSet::new(),
+            fill: Fill::default(),
             departed: BTreeMap::new(),
         }
     }
@@ -105,15 +108,14 @@ impl Haa {
     ) {
         let (anycast, care_of, lifetime) = (binding.home_address, binding.care_of, binding.lifetime);
         let link_local = self.link_local_wanted(now, binding.flags, &binding.home_address);
+        let offer = joining.offer.clone().map(|offer| self.bounded(update, offer));
         let Some(service) = self.services.get_mut(&anycast) else { return };
         let granted = joining.granted(service.possible());
         service.departed.remove(&care_of);
-        let membership = Membership {
-            responder: joining.responder.clone(),
-            binding,
-            offer: joining.offer.clone().map(|offer| self.bounded(update, offer)),
-            granted,
-        };
+        let membership = Membership { responder: joining.responder.clone(), binding, offer, granted };
+        if membership.offer.as_ref().is_some_and(|offer| offer.capacity > 0) {
+            service.count_from(now);
+        }
         let key = (anycast, membership.responder.clone());
         let Stored { number, was_at } = self.joined.store(membership);
         self.watch_member(now, number, key, granted);
@@ -251,7 +253,8 @@ impl Haa {
             members.sort_by_key(|member| member.view.member);
             let selection = service.selector.criterion();
             let (margin, chosen) = (service.config.margin, service.selector.chosen());
-            GroupStatus { anycast: *anycast, selection, margin, chosen, members }
+            let all_full = service.fill.is_everybody_full();
+            GroupStatus { anycast: *anycast, selection, margin, chosen, all_full, members }
         };
         self.services.iter().map(group).collect()
     }
@@ -261,6 +264,7 @@ impl Haa {
         let state = match (self.watch.is_alive(member.number), service.is_draining(member)) {
             (false, _) => MemberState::Lost,
             (true, true) => MemberState::Draining,
+            (true, false) if service.fill.is_full(member.number) => MemberState::Full,
             (true, false) => MemberState::Alive,
         };
         MemberStatus {
@@ -270,7 +274,7 @@ impl Haa {
             distance: candidate.distance.map(|of| u64::try_from(of.as_micros()).unwrap_or(u64::MAX)),
             metric: candidate.metric,
             weight: candidate.weight,
-            capacity: member.membership.offer.as_ref().map_or(0, |offer| offer.capacity),
+            capacity: member.capacity(),
             judgement: service.selector.judge(&candidate),
         }
     }
@@ -288,23 +292,28 @@ impl Haa {
         }
     }
 
-    /// Those that new sources of `anycast` are given to.
-    pub(super) fn candidates(&self, anycast: &Ipv6Addr) -> Vec<Candidate> {
+    /// Those that may take new sources of `anycast`: all that are alive and not drained.
+    fn willing(&self, anycast: &Ipv6Addr) -> Vec<&Member> {
         let Some(service) = self.services.get(anycast) else { return Vec::new() };
         let alive = self.joined.of(anycast).filter(|member| self.watch.is_alive(member.number));
-        let takes_new = alive.filter(|member| !service.is_draining(member));
-        takes_new.map(|member| self.candidate(member)).collect()
+        alive.filter(|member| !service.is_draining(member)).collect()
     }
 
     /// Hands the data path the group as it is now, if that has changed. The address is drawn to a home agent while
     /// anybody is bound; a midway agent leaves it to the home agent when it has nobody alive.
     pub(super) fn refresh_group(&mut self, anycast: Ipv6Addr) {
-        let candidates = self.candidates(&anycast);
+        let willing = self.willing(&anycast);
+        let vessels = willing.iter().map(|of| Vessel { number: of.number, capacity: of.capacity() });
+        let vessels: Vec<_> = vessels.collect();
+        let mut candidates: Vec<_> = willing.into_iter().map(|member| self.candidate(member)).collect();
         let agent = self.config.agent;
         let Some(service) = self.services.get_mut(&anycast) else { return };
+        let changes = service.fill.judge(&vessels);
+        candidates.retain(|candidate| service.fill.takes_new(candidate.number));
         let mut members: Vec<GroupMember> = Vec::new();
         for member in self.joined.of(&anycast).filter(|member| self.watch.is_alive(member.number)) {
-            let takes = if service.is_draining(member) { Takes::Kept } else { Takes::New };
+            let keeps = service.is_draining(member) || !service.fill.takes_new(member.number);
+            let takes = if keeps { Takes::Kept } else { Takes::New };
             members.push(GroupMember { number: member.number, care_of: member.care_of(), takes });
         }
         members.sort_by_key(|member| member.number);
@@ -313,7 +322,10 @@ impl Haa {
             Capture::HomeLink => is_bound,
             Capture::Route => !members.is_empty(),
         };
-        let weights = service.selector.weights(&candidates);
+        let weights = match service.fill.is_everybody_full() {
+            true => service.selector.weights_of_full(&candidates),
+            false => service.selector.weights(&candidates),
+        };
         let contenders: Vec<_> = candidates
             .iter()
             .zip(weights)
@@ -349,5 +361,6 @@ impl Haa {
         if !is_bound {
             self.defend_link_local(anycast, None);
         }
+        self.report_fill(anycast, changes);
     }
 }

@@ -29,6 +29,7 @@ use probing::Watch;
 use steering::Steering;
 
 mod authentication;
+mod capacity;
 mod config;
 mod detection;
 mod discovery;
@@ -146,14 +147,16 @@ impl Haa {
         }
     }
 
-    /// What the data path noticed: whose sources have to find another responder. An agent of the basic model needs
-    /// none of it.
+    /// What the data path noticed: whose sources have to find another responder, and how many each member has. An agent
+    /// of the basic model needs none of it.
     pub fn handle_observation(&mut self, _now: Instant, observation: Observation) {
-        if let Observation::MemberLeft { anycast, sources, .. } = observation
-            && sources > 0
-        {
-            let report = Report::info("sources-moved").anycast(anycast).sources(sources);
-            self.report(report.because("their responder is gone", "thesis 4.3.2"));
+        match observation {
+            Observation::MemberLeft { anycast, sources, .. } if sources > 0 => {
+                let report = Report::info("sources-moved").anycast(anycast).sources(sources);
+                self.report(report.because("their responder is gone", "thesis 4.3.2"));
+            }
+            Observation::Sources { anycast, of } => self.sources_counted(anycast, of),
+            _ => {}
         }
     }
 
@@ -175,6 +178,7 @@ impl Haa {
         }
         self.expire_members(now);
         self.probe_members(now);
+        self.count_sources(now);
         for router in self.home_agents.expire(now) {
             self.report(
                 Report::info("home-agent-lost")
@@ -230,7 +234,8 @@ impl Haa {
         let advertisement = due.map(|at| (at, "mobile prefix advertisement"));
         let member = self.joined.next_expiry().map(|at| (at, "binding lifetime"));
         let watch = self.watch.next().map(|at| (at, "probe of a member"));
-        [expiry, probe, agent, prefix, advertisement, member, watch].into_iter().flatten().min()
+        let count = self.next_count().map(|at| (at, "count of sources"));
+        [expiry, probe, agent, prefix, advertisement, member, watch, count].into_iter().flatten().min()
     }
 
     /// The home agents list, this agent first.

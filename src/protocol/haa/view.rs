@@ -110,6 +110,8 @@ pub struct GroupStatus {
     /// The member that takes all new sources, under a policy that has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<u32>,
+    /// No member that may take new sources has room for them: they share these by weight, beyond their capacities.
+    pub all_full: bool,
     pub members: Vec<MemberStatus>,
 }
 
@@ -142,6 +144,8 @@ pub enum MemberState {
     Alive,
     /// Its own.
     Draining,
+    /// Its own, which are as many as its capacity; new ones only where all are full.
+    Full,
     /// None: it answers no probes.
     Lost,
 }

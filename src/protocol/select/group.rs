@@ -17,7 +17,7 @@ pub const SLOTS: usize = 4096;
 pub enum Takes {
     /// Its own and new ones.
     New,
-    /// Only those that are fixed to it: it is being drained.
+    /// Only those that are fixed to it: it is being drained, or full.
     Kept,
 }
 

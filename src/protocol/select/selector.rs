@@ -127,9 +127,7 @@ impl Selector {
         }
         if costs.is_empty() {
             self.chosen = None;
-            // Where everybody says that it wants nothing, somebody has to.
-            let all_zero = shares.iter().all(|share| *share == 0);
-            return if all_zero { vec![1; shares.len()] } else { shares };
+            return or_equal(shares);
         }
         let best = costs.iter().min_by_key(|(cost, candidate)| (*cost, candidate.care_of, candidate.bid));
         let held = costs.iter().find(|(_, candidate)| Some(candidate.number) == self.chosen);
@@ -143,6 +141,17 @@ impl Selector {
         candidates.iter().map(|candidate| u32::from(Some(candidate.number) == self.chosen)).collect()
     }
 
+    /// The weight of each candidate where all of them are full: they share as they do otherwise, or, where the best would
+    /// take all, by the weights that they report. Nobody is the chosen one then.
+    pub fn weights_of_full(&mut self, candidates: &[Candidate]) -> Vec<u32> {
+        self.chosen = None;
+        let share = |candidate: &Candidate| match self.judge(candidate) {
+            Judgement::Share(share) => share,
+            Judgement::Cost(_) => u32::from(candidate.weight),
+        };
+        or_equal(candidates.iter().map(share).collect())
+    }
+
     fn is_worth_a_change(&self, held: u64, best: u64) -> bool {
         let gain = held.saturating_sub(best);
         match self.criterion {
@@ -152,4 +161,10 @@ impl Selector {
             _ => u128::from(gain) * 100 > u128::from(held) * u128::from(self.margin),
         }
     }
+}
+
+/// These shares; where everybody says that it wants nothing, somebody has to, and all get the same.
+fn or_equal(shares: Vec<u32>) -> Vec<u32> {
+    let all_zero = shares.iter().all(|share| *share == 0);
+    if all_zero { vec![1; shares.len()] } else { shares }
 }

@@ -116,6 +116,9 @@ impl World {
                 self.forwarder.install_group(Instant::START, group, &mut Vec::new());
             }
             Action::RemoveGroup(anycast) => self.forwarder.remove_group(&anycast),
+            Action::CountSources(anycast) => {
+                self.forwarder.sources_per_member(Instant::START, &anycast);
+            }
             Action::SendToGroup(octets) => {
                 self.forwarder.send_to_group(Instant::START, &mut PacketBuffer::new(&octets));
             }
@@ -238,7 +241,12 @@ impl<R: Role> Stage<R> {
                 let observation = match octets.first().copied().unwrap_or(0) % 4 {
                     0 => Observation::InUse(RuleKey::between(RuleKind::HomeAddressOut, anycast, peer)),
                     1 => Observation::InUse(RuleKey::between(RuleKind::HomeAddressIn, anycast, peer)),
-                    _ => Observation::TunnelledPeer { anycast, peer },
+                    2 => Observation::TunnelledPeer { anycast, peer },
+                    _ => {
+                        let pairs = octets.get(2..).unwrap_or_default().chunks_exact(2);
+                        let of = pairs.map(|of| (u32::from(of[0]), usize::from(of[1]))).collect();
+                        Observation::Sources { anycast, of }
+                    }
                 };
                 self.role.observe(self.now, observation);
                 self.settle();

@@ -129,11 +129,11 @@ fn the_sources_of_a_lost_member_move_with_their_next_packet_and_are_counted_once
     bench.served_by(AI1);
     bench.served_by(AI2);
     bench.install(group(&[member(2, AR2)], 0));
-    let lost = Observation::MemberLeft { anycast: ANYCAST, member: 1, sources: 2 };
-    assert_eq!(bench.seen, [lost]);
+    let lost = [Observation::MemberLeft { anycast: ANYCAST, member: 1, sources: 2 }];
+    assert_eq!(bench.seen, lost);
     assert_eq!(bench.served_by(AI1), AR2);
     bench.install(group(&[member(2, AR2)], 0));
-    assert_eq!(bench.seen, [lost]);
+    assert_eq!(bench.seen, lost);
     // Who moved stays; who was silent meanwhile is as if nothing had been.
     bench.install(both());
     assert_eq!((bench.served_by(AI1), bench.served_by(AI2)), (AR2, AR1));

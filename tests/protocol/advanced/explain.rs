@@ -91,7 +91,7 @@ fn in_a_group_it_is_the_slot_then_the_affinity_and_then_the_loss() {
     let told = explain(&agent, at(1.0) + Duration::from_secs(20), AI1, ANYCAST);
     assert_eq!(
         told.because,
-        "2001:db8:0:2::2 is fixed to member 2 at 2001:db8:0:5::2, which is draining, for another 40 s"
+        "2001:db8:0:2::2 is fixed to member 2 at 2001:db8:0:5::2, which takes no new sources, for another 40 s"
     );
     checked(&mut agent, AI1, ANYCAST);
     install(&mut agent, group(&[member(1, AR1)], 0));

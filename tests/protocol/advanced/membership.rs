@@ -68,6 +68,12 @@ impl Bench {
         self.take(done);
     }
 
+    pub fn observe(&mut self, observation: Observation) {
+        self.haa.handle_observation(self.now, observation);
+        let done = self.haa.actions();
+        self.take(done);
+    }
+
     fn take(&mut self, done: Vec<Action>) {
         for action in &done {
             match action {
@@ -100,7 +106,7 @@ impl Bench {
         self.haa.bindings(self.now).iter().map(|binding| (binding.care_of, binding.sequence)).collect()
     }
 
-    fn reported(&self, event: &str) -> bool {
+    pub fn reported(&self, event: &str) -> bool {
         self.done.iter().any(|action| matches!(action, Action::Report(report) if report.event == event))
     }
 }

@@ -3,6 +3,7 @@
 //! Run by `cargo test --test protocol advanced`.
 
 mod affinity;
+mod capacity;
 mod data_path;
 mod explain;
 mod liveness;

@@ -9,6 +9,7 @@ use mga_node::protocol::ar::{Ar, ArCommand, ArConfig, ServiceConfig};
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::haa::{GroupConfig, Haa};
 use mga_node::protocol::random::SeededRandom;
+use mga_node::protocol::select::{Affinity, Criterion};
 use mga_node::wire::Packet;
 use mga_node::wire::mobility::Lifetime;
 
@@ -17,7 +18,10 @@ use crate::stimulus::*;
 use crate::{agent, responder};
 
 fn responder(care_of: Ipv6Addr, advanced: bool) -> Node<Ar> {
-    let service = ServiceConfig { advanced, ..ServiceConfig::default() };
+    serving(care_of, ServiceConfig { advanced, ..ServiceConfig::default() })
+}
+
+fn serving(care_of: Ipv6Addr, service: ServiceConfig) -> Node<Ar> {
     // Initiators here are plain hosts: route optimisation would only send them tests.
     let mut config = ArConfig { care_of, route_optimisation: false, ..responder::config() };
     // 40 seconds: a refresh every 20.
@@ -27,7 +31,11 @@ fn responder(care_of: Ipv6Addr, advanced: bool) -> Node<Ar> {
 }
 
 fn haa() -> Node<Haa> {
-    let groups = BTreeMap::from([(ANYCAST, GroupConfig::default())]);
+    keeping(GroupConfig::default())
+}
+
+fn keeping(group: GroupConfig) -> Node<Haa> {
+    let groups = BTreeMap::from([(ANYCAST, group)]);
     Node::new(Haa::new(agent::config()).with_groups(groups, Box::new(SeededRandom::new(9))))
 }
 
@@ -193,4 +201,40 @@ fn a_drained_responder_keeps_its_sources_and_gets_no_new_ones() {
     network.run(10 * SECOND);
     let now = network.now;
     assert_eq!(bound(&haa, now), BTreeSet::from([AR2]));
+}
+
+#[test]
+fn a_full_responder_gets_no_new_sources_until_its_own_have_been_silent_for_long_enough() {
+    let affinity = Some(Affinity { interval: 60 * SECOND, ..Affinity::default() });
+    // By preference the first responder would get everybody.
+    let mut haa = keeping(GroupConfig {
+        criterion: Criterion::Preference,
+        preference: vec![AR1],
+        affinity,
+        ..GroupConfig::default()
+    });
+    let bounded = ServiceConfig { advanced: true, capacity: 4, ..ServiceConfig::default() };
+    let (mut ar1, mut ar2) = (serving(AR1, bounded), responder(AR2, true));
+    let mut network = Network::new(vec![(AGENT, &mut haa), (AR1, &mut ar1), (AR2, &mut ar2)]);
+    network.run(3 * SECOND);
+    let given = |network: &mut Network<'_>, initiators: &[Ipv6Addr]| {
+        let mut given = Vec::new();
+        for initiator in initiators {
+            assert!(network.ping(*initiator, ANYCAST), "{initiator}");
+            let asked = |packet: &[u8]| Packet::parse(packet).is_ok_and(|p| p.header.source == *initiator);
+            let by = network.delivered.iter().find(|(_, packet)| asked(packet)).map(|(host, _)| *host);
+            given.push(by.expect("a responder"));
+            network.delivered.clear();
+            // Longer than from one count to the next.
+            network.run(SECOND);
+        }
+        given
+    };
+    let initiators = initiators();
+    let first = given(&mut network, &initiators[..8]);
+    assert_eq!(first, [[AR1; 4], [AR2; 4]].concat(), "four and no more");
+    assert_eq!(given(&mut network, &initiators[..8]), first, "everybody stays");
+    network.run(70 * SECOND);
+    let second = given(&mut network, &initiators[8..]);
+    assert_eq!(second, [[AR1; 4], [AR2; 4]].concat(), "the former four were silent for a minute");
 }
