@@ -2,7 +2,7 @@
 //! (design section 3: one action vocabulary, two executors). Whatever the kernel refuses, now or later, user space does
 //! alone. Called by the event loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::platform::doctor::Check;
 use crate::platform::{Host, Interface};
 use crate::protocol::action::{Observation, Rule, RuleKey, RuleKind};
 use crate::protocol::clock::Instant;
-use crate::protocol::select::Group;
+use crate::protocol::select::{Group, GroupMember, Takes};
 use crate::wire::PacketBuffer;
 use crate::wire::ipv6::next_header;
 
@@ -61,6 +61,10 @@ pub(super) struct DataPath {
     adopted: BTreeMap<RuleKey, Instant>,
     /// What the role's clock began at, since boot.
     began: Duration,
+    /// Groups in force with the members that a killed run left and that have not joined anew.
+    left: BTreeMap<Ipv6Addr, Group>,
+    /// Addresses that the role has a group for.
+    grouped: BTreeSet<Ipv6Addr>,
     looked: Instant,
     ways_asked: Instant,
 }
@@ -133,6 +137,8 @@ impl DataPath {
             noted: BTreeMap::new(),
             adopted: BTreeMap::new(),
             began: ebpf::since_boot().saturating_sub(started.elapsed()),
+            left: BTreeMap::new(),
+            grouped: BTreeSet::new(),
             looked: Instant::START,
             ways_asked: Instant::START,
         };
@@ -163,6 +169,11 @@ impl DataPath {
                 for (rule, until) in adopted {
                     path.adopted.insert(rule.key(), Instant::from_start(until.saturating_sub(path.began)));
                     path.user.install(rule);
+                }
+                for group in fast.adopted_groups() {
+                    tracing::info!(anycast = %group.anycast, members = group.members.len(), "a group goes on");
+                    path.user.install_group(Instant::START, group.clone(), &mut Vec::new());
+                    path.left.insert(group.anycast, group);
                 }
                 path.fast = Some(fast);
                 return Ok(path);
@@ -226,12 +237,43 @@ impl DataPath {
         over
     }
 
-    /// Whether a rule is in force for this anycast address.
+    /// Whether a rule or a group of the role's is in force for this anycast address.
     pub(super) fn serves(&self, anycast: Ipv6Addr) -> bool {
-        self.user.rules().iter().any(|installed| installed.rule.key().anycast == anycast)
+        self.grouped.contains(&anycast)
+            || self.user.rules().iter().any(|installed| installed.rule.key().anycast == anycast)
     }
 
-    /// See [`Forwarder::install_group`].
+    /// The anycast addresses of groups with members that a killed run left.
+    pub(super) fn left(&self) -> Vec<Ipv6Addr> {
+        self.left.keys().copied().collect()
+    }
+
+    /// Ends the members that have not joined anew; returns the anycast addresses of the groups they were in.
+    pub(super) fn disown_members(
+        &mut self,
+        now: Instant,
+        host: &mut Host,
+        seen: &mut Vec<Observation>,
+    ) -> Vec<Ipv6Addr> {
+        let left = std::mem::take(&mut self.left);
+        for anycast in left.keys() {
+            let held = self.user.group(anycast).map(|installed| installed.group().clone());
+            match held.filter(|_| self.grouped.contains(anycast)) {
+                Some(mut group) => {
+                    group.members.retain(|member| member.number < ebpf::LEFT);
+                    if group.members.is_empty() {
+                        group.slots.clear();
+                    }
+                    self.put_group(now, group, host, seen);
+                }
+                None => self.remove_group(now, anycast, host, seen),
+            }
+        }
+        left.into_keys().collect()
+    }
+
+    /// See [`Forwarder::install_group`]. Members that a killed run left stay in the group beside the role's until they
+    /// have joined anew, or [`DataPath::disown_members`] ends them; they take no new sources as soon as anybody else does.
     pub(super) fn install_group(
         &mut self,
         now: Instant,
@@ -239,13 +281,75 @@ impl DataPath {
         host: &mut Host,
         seen: &mut Vec<Observation>,
     ) {
+        self.grouped.insert(group.anycast);
+        let group = self.with_left(group);
+        self.put_group(now, group, host, seen);
+    }
+
+    fn with_left(&mut self, mut group: Group) -> Group {
+        let Some(left) = self.left.get_mut(&group.anycast) else { return group };
+        if group.members.is_empty() {
+            return Group { affinity: group.affinity, ..left.clone() };
+        }
+        let has_joined = |left: &GroupMember| group.members.iter().any(|m| m.care_of == left.care_of);
+        left.members.retain(|member| !has_joined(member));
+        // The slots named members by their order.
+        left.slots.clear();
+        left.members.iter_mut().for_each(|member| member.takes = Takes::Kept);
+        group.members.extend(&left.members);
+        if left.members.is_empty() {
+            self.left.remove(&group.anycast);
+        }
+        group
+    }
+
+    fn put_group(&mut self, now: Instant, group: Group, host: &mut Host, seen: &mut Vec<Observation>) {
+        let anycast = group.anycast;
+        // Who is left by members is fixed in the kernel, if there is one; who joined anew has left nobody.
+        let held = self.user.group(&anycast).map(|installed| installed.group().members.clone());
+        let has_joined = |gone: &GroupMember| {
+            gone.number >= ebpf::LEFT && group.members.iter().any(|member| member.care_of == gone.care_of)
+        };
+        let mut gone = held.unwrap_or_default();
+        gone.retain(|member| group.member(member.number).is_none());
+        let in_kernel = match &self.fast {
+            Some(fast) if !gone.is_empty() && fast.has_group(&anycast) => {
+                Some(fast.sources_per_member(&anycast))
+            }
+            _ => None,
+        };
+        let joined: BTreeSet<_> =
+            gone.iter().filter(|gone| has_joined(gone)).map(|gone| gone.number).collect();
         let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.install_group(&group));
+        let before = seen.len();
         self.user.install_group(now, group, seen);
+        let mut nth = 0;
+        seen.retain_mut(|observation| {
+            nth += 1;
+            let Observation::MemberLeft { member, sources, .. } = observation else { return true };
+            if nth > before
+                && let Some(counts) = &in_kernel
+            {
+                let count = counts.iter().find(|(number, _)| number == member);
+                *sources = count.map_or(0, |(_, sources)| *sources);
+            }
+            nth <= before || !joined.contains(member)
+        });
         self.or_fall_back(result, host);
     }
 
-    /// See [`Forwarder::remove_group`].
-    pub(super) fn remove_group(&mut self, anycast: &Ipv6Addr, host: &mut Host) {
+    /// See [`Forwarder::remove_group`]; what a killed run left goes on.
+    pub(super) fn remove_group(
+        &mut self,
+        now: Instant,
+        anycast: &Ipv6Addr,
+        host: &mut Host,
+        seen: &mut Vec<Observation>,
+    ) {
+        self.grouped.remove(anycast);
+        if let Some(left) = self.left.get(anycast).cloned() {
+            return self.put_group(now, left, host, seen);
+        }
         let result = self.fast.as_mut().map_or(Ok(()), |fast| fast.remove_group(anycast));
         self.user.remove_group(anycast);
         self.or_fall_back(result, host);

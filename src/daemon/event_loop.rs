@@ -320,7 +320,11 @@ impl Daemon<'_> {
                 self.data_path.install_group(now, group, &mut self.host, &mut self.seen);
                 self.tell_role(now);
             }
-            Action::RemoveGroup(anycast) => self.data_path.remove_group(&anycast, &mut self.host),
+            Action::RemoveGroup(anycast) => {
+                let now = self.now();
+                self.data_path.remove_group(now, &anycast, &mut self.host, &mut self.seen);
+                self.tell_role(now);
+            }
             Action::CountSources(anycast) => {
                 let now = self.now();
                 let of = self.data_path.sources_per_member(now, &anycast);
@@ -334,6 +338,9 @@ impl Daemon<'_> {
                 }
             }
             Action::CaptureAddress(address) => self.host.own(address)?,
+            // What a killed run left goes on, and is ended by `disown`.
+            Action::ReleaseAddress(address) | Action::UnrouteAddress(address)
+                if self.data_path.left().contains(&address) => {}
             Action::ReleaseAddress(address) => self.host.disown(address)?,
             Action::RouteAddress(address) => self.host.route(address, self.route_protocol())?,
             Action::UnrouteAddress(address) => self.host.unroute(address)?,
@@ -346,7 +353,8 @@ impl Daemon<'_> {
     fn adopt(&mut self) {
         let agent = matches!(self.node, Node::Haa(_));
         let adopted = self.data_path.adopted();
-        let served: BTreeSet<_> = adopted.iter().map(|rule| rule.key().anycast).filter(|_| agent).collect();
+        let served = adopted.iter().map(|rule| rule.key().anycast).filter(|_| agent);
+        let served: BTreeSet<_> = served.chain(self.data_path.left()).collect();
         for anycast in served {
             let drawn = match self.draws_by_route() {
                 true => self.host.route(anycast, self.route_protocol()),
@@ -368,8 +376,23 @@ impl Daemon<'_> {
         }
     }
 
-    /// Bindings that a killed run knew and that nobody has renewed are over.
+    /// Bindings that a killed run knew and that nobody has renewed are over; of members it is only known that none lasts
+    /// longer than the longest lifetime there is.
     fn disown(&mut self, now: Instant) {
+        if let RoleSettings::Haa(HaaSettings { max_lifetime, .. }) = &self.settings.role
+            && now >= Instant::START + Duration::from_secs(u64::from(*max_lifetime))
+        {
+            for anycast in self.data_path.disown_members(now, &mut self.host, &mut self.seen) {
+                let released = match self.draws_by_route() {
+                    _ if self.data_path.serves(anycast) => Ok(()),
+                    true => self.host.unroute(anycast),
+                    false => self.host.disown(anycast),
+                };
+                if let Err(error) = released {
+                    tracing::warn!(%anycast, %error, "packets are still drawn for an address");
+                }
+            }
+        }
         for key in self.data_path.disown(now, &mut self.host) {
             let agent = matches!(self.node, Node::Haa(_));
             let released = match key.kind {

@@ -9,15 +9,20 @@ use crate::figure11::{At, Figure11, Node, PATIENCE, RESPONDER, until};
 
 /// An agent that takes twenty probes without an answer for a death: on a busy machine even the living pause.
 fn agent(network: &Figure11) -> Node {
+    agent_with(network, &[])
+}
+
+/// The same with more arguments.
+pub fn agent_with(network: &Figure11, more: &[&str]) -> Node {
     let file = network.scratch.join("agent.toml");
     let words = "role = 'haa'\nagent = '2001:db8:0:1::2'\nauthentication = 'none'\n\
                  duplicate-address-detection = false\n[[anycast]]\naddress = '2001:db8:0:1::a'\n\
                  model = 'advanced'\nprobe-interval = 200\nprobe-fall = 20\n";
     std::fs::write(&file, words).expect("a configuration");
-    network.start(At::Haa, &["--config", &file.display().to_string()])
+    network.start(At::Haa, &[&["--config", &file.display().to_string()], more].concat())
 }
 
-fn responder(network: &Figure11, at: At, model: &str) -> Node {
+pub fn responder(network: &Figure11, at: At, model: &str) -> Node {
     network.start(at, &[RESPONDER.as_slice(), &["--model", model]].concat())
 }
 
@@ -29,19 +34,19 @@ fn member(agent: &Node, at: At) -> Value {
     members.into_iter().find(is_there).unwrap_or_default()
 }
 
-fn becomes(agent: &Node, at: At, state: &str) {
+pub fn becomes(agent: &Node, at: At, state: &str) {
     let reached = until(PATIENCE, || member(agent, at)["state"] == state);
     assert!(reached, "{at:?} is not {state}:\n{}\n{}", agent.show("members"), agent.log());
 }
 
-fn explained(agent: &Node, from: At) -> Value {
+pub fn explained(agent: &Node, from: At) -> Value {
     let from = from.address().to_string();
     let output = agent.ask(&["explain", &from, "2001:db8:0:1::a", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-fn text(output: std::process::Output) -> String {
+pub fn text(output: std::process::Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

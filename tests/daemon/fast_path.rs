@@ -15,8 +15,9 @@ use std::time::Duration;
 use aya::programs::{SchedClassifier, TcAttachType};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::advanced::{agent_with, becomes, explained, responder, text};
 use crate::figure11::{
     AGENT, ANYCAST, At, Background, Figure11, INITIATOR, Node, PATIENCE, PROGRAM, RESPONDER, until,
 };
@@ -347,4 +348,91 @@ fn what_a_restarted_responder_cannot_renew_ends_with_its_binding() {
     let ended = || in_kernel(&responder).is_empty() && responder.show("rules") == serde_json::json!([]);
     assert!(until(3 * PATIENCE, ended), "{:?}", in_kernel(&responder));
     responder.stop();
+}
+
+/// Whether a source is fixed to the member at a place, however its slot may name another one.
+fn is_fixed(agent: &Node, from: At, to: At) {
+    let told = explained(agent, from);
+    assert!(told["by"] == "affinity" && told["to"] == json!(to.address()), "{told}\n{}", agent.log());
+}
+
+#[test]
+fn a_killed_agents_groups_go_on_and_sources_stay_when_their_members_join_anew() {
+    let network = Figure11::new();
+    let agent = agent_with(&network, &EBPF);
+    let first = responder(&network, At::Ar1, "advanced");
+    becomes(&agent, At::Ar1, "alive");
+    assert!(network.reaches(At::Ai1), "{}", agent.log());
+    let second = responder(&network, At::Ar2, "advanced");
+    becomes(&agent, At::Ar2, "alive");
+    text(agent.ask(&["drain", "--member", &At::Ar1.address().to_string()]));
+    // The answer comes before the kernel knows.
+    becomes(&agent, At::Ar1, "draining");
+    assert!(network.reaches(At::Ai2), "{}", agent.log());
+    text(agent.ask(&["undrain", "--member", &At::Ar1.address().to_string()]));
+    is_fixed(&agent, At::Ai1, At::Ar1);
+    is_fixed(&agent, At::Ai2, At::Ar2);
+
+    let ping = Steady::start(&network, At::Ai1, 150);
+    let sent = || {
+        let members = agent.show("members");
+        let members = members.pointer("/groups/0/members").and_then(Value::as_array).cloned();
+        let sent = |member: &Value| member.pointer("/carried/packets_to").and_then(Value::as_u64);
+        members.iter().flatten().filter_map(sent).sum::<u64>()
+    };
+    let before = sent();
+    assert!(until(PATIENCE, || sent() > before + 20), "{}", agent.show("members"));
+    agent.signal(Signal::SIGKILL);
+    drop(agent);
+    let agent = agent_with(&network, &EBPF);
+    assert!(agent.log().contains("a group goes on"), "{}", agent.log());
+    ping.all_answered(|| agent.log());
+
+    // Nobody has joined anew yet, then one, then both.
+    let mut joined = Vec::new();
+    for (gone, at) in [(None, At::Ar1), (Some(first), At::Ar1), (Some(second), At::Ar2)] {
+        if let Some(gone) = gone {
+            gone.signal(Signal::SIGKILL);
+            drop(gone);
+            let again = responder(&network, at, "advanced");
+            becomes(&agent, at, "alive");
+            joined.push(again);
+        }
+        for (from, to) in [(At::Ai1, At::Ar1), (At::Ai2, At::Ar2)] {
+            is_fixed(&agent, from, to);
+            assert!(network.reaches(from), "{}", agent.log());
+            is_fixed(&agent, from, to);
+        }
+    }
+    assert!(!agent.log().contains("sources-moved"), "{}", agent.log());
+    // Who leaves has as many sources as the kernel has fixed to it.
+    joined.pop().expect("the second").stop();
+    assert!(until(PATIENCE, || agent.log().contains("sources-moved")), "{}", agent.log());
+    let log = agent.log();
+    let told = log.lines().find(|line| line.contains("sources-moved")).expect("it is told");
+    assert!(told.contains(" sources 1"), "{told}");
+}
+
+#[test]
+fn a_bpffs_that_a_node_mounts_goes_with_it() {
+    let network = Figure11::new();
+    // In a mount namespace of its own, where there is no bpffs.
+    let script = "umount -l /run/mga-node/bpf; umount -l /sys/fs/bpf
+        mounted() { grep -c ' /run/mga-node/bpf ' /proc/self/mountinfo; }
+        \"$@\" & node=$!
+        tries=0
+        while [ \"$(mounted)\" = 0 ] && [ $tries -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+        echo \"during $(mounted)\"
+        tries=0
+        until [ -S \"$CONTROL\" ] || [ $tries = 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+        kill -TERM $node; wait $node
+        echo \"after $(mounted)\"";
+    let control = network.control(At::Haa);
+    let mut shell = network.command(At::Haa, "unshare");
+    shell.env("CONTROL", &control).args(["--mount", "sh", "-c", script, "sh", PROGRAM]).args(with(&AGENT));
+    shell.args(["--interface", "eth0", "--control"]).arg(&control);
+    let output = shell.output().expect("unshare runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<_> = said.lines().filter(|line| line.starts_with(['d', 'a'])).collect();
+    assert_eq!(lines, ["during 1", "after 0"], "{said}\n{}", String::from_utf8_lossy(&output.stderr));
 }

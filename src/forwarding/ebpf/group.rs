@@ -12,8 +12,8 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::loader::{AGENT_RULES, map, refusing};
 use super::sources::{self, Held, Secret, Sought, Sources};
-use super::{FixedSource, Refusal, layout};
-use crate::protocol::select::{Group, SLOTS};
+use super::{FixedSource, LEFT, Refusal, layout};
+use crate::protocol::select::{Affinity, Group, GroupMember, SLOTS, Takes};
 
 /// As in `programs/sources.h`.
 pub const GROUPS: u32 = 16;
@@ -37,6 +37,10 @@ pub struct Groups {
     installed: BTreeMap<Ipv6Addr, Installed>,
     free_groups: Vec<u32>,
     free_members: Vec<u32>,
+    /// The last number that a member has in the maps. No other one ever had it, so that sources fixed to a member that is
+    /// gone are fixed to nobody.
+    numbers: u32,
+    left: Vec<Group>,
 }
 
 /// A group in force.
@@ -47,13 +51,15 @@ struct Installed {
     /// Both halves of its slots as they lie in the map, and which one is in force.
     halves: [Vec<u32>; 2],
     half: usize,
+    /// By the number that the role gives.
     members: BTreeMap<u32, Seated>,
 }
 
-/// A member and its place.
+/// A member, its place and its number in the maps.
 #[derive(Clone, Copy)]
 struct Seated {
     place: u32,
+    number: u32,
     care_of: Ipv6Addr,
 }
 
@@ -61,6 +67,19 @@ impl Installed {
     /// Where a source is to be found.
     fn sought(&self, source: Ipv6Addr) -> Sought<'_> {
         Sought { secret: &self.secret, group: self.place, source }
+    }
+
+    /// The number that the role gives a member, by its number in the maps; 0 for one that is gone.
+    fn given(&self) -> impl Fn(u32) -> u32 {
+        let given: std::collections::HashMap<_, _> =
+            self.members.iter().map(|(number, seated)| (seated.number, *number)).collect();
+        move |number| given.get(&number).copied().unwrap_or_default()
+    }
+
+    /// A member that a killed run left, which has joined anew when one with its care-of address has.
+    fn left_at(&self, care_of: &Ipv6Addr) -> Option<u32> {
+        let mut left = self.members.range(LEFT..);
+        left.find(|(_, seated)| seated.care_of == *care_of).map(|(number, _)| *number)
     }
 }
 
@@ -86,7 +105,70 @@ impl Groups {
             installed: BTreeMap::new(),
             free_groups: (0..GROUPS).rev().collect(),
             free_members: (0..MEMBERS).rev().collect(),
+            numbers: 0,
+            left: Vec::new(),
         })
+    }
+
+    /// Takes over the group that a killed run left at this place, with its sources; false when there is nothing to go on
+    /// with. Its members have numbers from [`LEFT`] on until they join anew.
+    pub fn adopt(&mut self, anycast: Ipv6Addr, agent: Ipv6Addr, place: u32) -> Result<bool, Refusal> {
+        if self.has(&anycast) {
+            return Ok(true);
+        }
+        let held = layout::held_group(&self.groups.get(&place, 0).map_err(refusing("read a group"))?);
+        let mut members = BTreeMap::new();
+        for (pair, seat) in self.memberships.iter().filter_map(Result::ok) {
+            let (group, care_of) = layout::ends(&pair);
+            let number = layout::held_member(&self.members.get(&seat, 0).map_err(refusing("read a member"))?);
+            if group == anycast && number != 0 {
+                members.insert(LEFT + seat, Seated { place: seat, number, care_of });
+            }
+        }
+        if members.is_empty() {
+            return Ok(false);
+        }
+        let begin = place * 2 * SLOTS as u32;
+        let mut halves = [Vec::new(), Vec::new()];
+        for (slot, half) in (begin..).zip([0, 1].into_iter().flat_map(|half| [half; SLOTS])) {
+            halves[half].push(self.slots.get(&slot, 0).map_err(refusing("read a slot"))?);
+        }
+        let half = usize::from(held.slots != begin);
+        let index = |place: &u32| {
+            let at = members.keys().position(|number| *number == LEFT + place)?;
+            u16::try_from(at).ok()
+        };
+        let slots = halves[half].iter().map(|place| place.checked_add(1).and(index(place)));
+        let slots: Vec<_> = slots.collect::<Option<_>>().unwrap_or_default();
+        let takes = if slots.is_empty() { Takes::Kept } else { Takes::New };
+        let affinity = (held.interval != 0).then(|| Affinity {
+            interval: Duration::from_nanos(u64::from(held.interval) << TICK),
+            renewed: held.renewed,
+            ..Affinity::default()
+        });
+        self.left.push(Group {
+            anycast,
+            agent,
+            members: members
+                .iter()
+                .map(|(number, seated)| GroupMember { number: *number, care_of: seated.care_of, takes })
+                .collect(),
+            slots,
+            affinity,
+        });
+        self.free_groups.retain(|free| *free != place);
+        self.free_members.retain(|free| !members.contains_key(&(LEFT + free)));
+        self.sources.set_interval(place, held.interval);
+        let used = members.values().map(|seated| seated.number).max().unwrap_or_default();
+        let used = self.sources.all().map(|held| held.member).fold(used, u32::max);
+        self.numbers = self.numbers.max(used);
+        self.installed.insert(anycast, Installed { place, secret: held.secret, halves, half, members });
+        Ok(true)
+    }
+
+    /// The groups that were adopted, as they were then.
+    pub fn left(&self) -> Vec<Group> {
+        self.left.clone()
     }
 
     /// The place that a group has, or will have.
@@ -123,16 +205,23 @@ impl Groups {
                     forget(&mut self.memberships, &layout::pair(&group.anycast, &seated.care_of))?;
                     Seated { care_of: member.care_of, ..*seated }
                 }
+                None if let Some(left) = installed.left_at(&member.care_of) => {
+                    // Everything in the maps stays as it is, and so do its sources.
+                    let seated = installed.members.remove(&left);
+                    installed.members.extend(seated.map(|seated| (member.number, seated)));
+                    continue;
+                }
                 None => {
                     let place = self.free_members.pop();
                     let place = place.ok_or_else(|| Refusal(format!("more than {MEMBERS} members")))?;
-                    let seated = Seated { place, care_of: member.care_of };
+                    self.numbers += 1;
+                    let seated = Seated { place, number: self.numbers, care_of: member.care_of };
                     begun.extend([seated.slot(), seated.slot() + 1]);
                     seated
                 }
             };
             installed.members.insert(member.number, seated);
-            let value = layout::member(&seated.care_of, member.number, seated.slot());
+            let value = layout::member(&seated.care_of, seated.number, seated.slot());
             self.members.set(seated.place, value, 0).map_err(refusing("write a member"))?;
             self.memberships
                 .insert(layout::pair(&group.anycast, &seated.care_of), seated.place, 0)
@@ -161,8 +250,11 @@ impl Groups {
         for number in gone {
             let Some(seated) = installed.members.remove(&number) else { continue };
             self.members.set(seated.place, [0; 24], 0).map_err(refusing("remove a member"))?;
-            forget(&mut self.memberships, &layout::pair(&group.anycast, &seated.care_of))?;
             self.free_members.push(seated.place);
+            // Another one may have joined from where this one was.
+            if installed.members.values().all(|other| other.care_of != seated.care_of) {
+                forget(&mut self.memberships, &layout::pair(&group.anycast, &seated.care_of))?;
+            }
         }
         Ok(begun)
     }
@@ -187,8 +279,9 @@ impl Groups {
 
     /// Whom a source is fixed to, or was before its interval ended.
     pub fn fixed(&self, anycast: &Ipv6Addr, source: &Ipv6Addr) -> Option<FixedSource> {
-        let held = self.sources.find(&self.installed.get(anycast)?.sought(*source))?;
-        Some(seen_at(now(), &held))
+        let installed = self.installed.get(anycast)?;
+        let held = self.sources.find(&installed.sought(*source))?;
+        Some(seen_at(now(), &held, installed.given()(held.member)))
     }
 
     /// Fixes a source to the member with this number.
@@ -199,7 +292,7 @@ impl Groups {
         let held = Held {
             source: fixed.source,
             group: installed.place,
-            member: fixed.member,
+            member: seated.number,
             place: seated.place,
             since: now.wrapping_sub(ticks(fixed.age)),
             again: fixed.again,
@@ -220,23 +313,25 @@ impl Groups {
 
     /// Every fixed source of a group, as far as `most` reaches, those included whose interval is over.
     pub fn sources(&self, anycast: &Ipv6Addr, most: usize) -> Vec<FixedSource> {
-        let now = now();
-        self.held(anycast).map(|held| seen_at(now, &held)).take(most).collect()
+        let Some(installed) = self.installed.get(anycast) else { return Vec::new() };
+        let (now, given) = (now(), installed.given());
+        let held = self.held(installed.place);
+        held.map(|held| seen_at(now, &held, given(held.member))).take(most).collect()
     }
 
-    /// How many sources each member of a group has whose interval is not over, those included that have lost theirs.
+    /// How many sources each member of a group has whose interval is not over; those of members that are gone count for 0.
     pub fn sources_per_member(&self, anycast: &Ipv6Addr) -> Vec<(u32, usize)> {
-        let now = now();
+        let Some(installed) = self.installed.get(anycast) else { return Vec::new() };
+        let (now, given) = (now(), installed.given());
         let mut counts = BTreeMap::new();
-        for held in self.held(anycast).filter(|held| !self.sources.is_over(now, held)) {
-            *counts.entry(held.member).or_default() += 1;
+        for held in self.held(installed.place).filter(|held| !self.sources.is_over(now, held)) {
+            *counts.entry(given(held.member)).or_default() += 1;
         }
         counts.into_iter().collect()
     }
 
-    fn held(&self, anycast: &Ipv6Addr) -> impl Iterator<Item = Held> {
-        let place = self.installed.get(anycast).map(|installed| installed.place);
-        self.sources.all().filter(move |held| Some(held.group) == place)
+    fn held(&self, place: u32) -> impl Iterator<Item = Held> {
+        self.sources.all().filter(move |held| held.group == place)
     }
 
     /// The counters of each member of a group: number, to it, from it.
@@ -258,9 +353,9 @@ fn ticks(span: Duration) -> u32 {
         .map_or(i32::MAX as u32, |ticks| ticks.min(i32::MAX as u32))
 }
 
-fn seen_at(now: u32, held: &Held) -> FixedSource {
+fn seen_at(now: u32, held: &Held, member: u32) -> FixedSource {
     let age = Duration::from_nanos((sources::age(now, held.since).max(0) as u64) << TICK);
-    FixedSource { source: held.source, member: held.member, age, again: held.again }
+    FixedSource { source: held.source, member, age, again: held.again }
 }
 
 /// What nobody outside can guess.

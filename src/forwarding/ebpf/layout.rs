@@ -193,6 +193,37 @@ pub fn group(interval: u32, renewed: bool, slots: u32, buckets: u32, key: &[u32;
     octets
 }
 
+/// What a `struct group` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldGroup {
+    /// In ticks; 0 when nobody is fixed.
+    pub interval: u32,
+    pub renewed: bool,
+    /// Where its slots begin.
+    pub slots: u32,
+    pub secret: [u32; 4],
+}
+
+/// Reads a `struct group`.
+pub fn held_group(octets: &[u8; 32]) -> HeldGroup {
+    HeldGroup {
+        interval: number(octets, 0),
+        renewed: number(octets, 4) != 0,
+        slots: number(octets, 8),
+        secret: [16, 20, 24, 28].map(|at| number(octets, at)),
+    }
+}
+
+/// Number of the member in a `struct member`; 0 when there is none.
+pub fn held_member(octets: &[u8; 24]) -> u32 {
+    number(octets, 16)
+}
+
+/// The anycast and the care-of address of a `struct membership`.
+pub fn ends(octets: &[u8; 32]) -> (Ipv6Addr, Ipv6Addr) {
+    (address(octets, 0), address(octets, 16))
+}
+
 fn address<const N: usize>(octets: &[u8; N], at: usize) -> Ipv6Addr {
     let mut value = [0; 16];
     value.copy_from_slice(&octets[at..at + 16]);
@@ -214,6 +245,16 @@ fn long<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_comes_back_as_it_went() {
+        let held = HeldGroup { interval: 4470, renewed: true, slots: 8192, secret: [1, 2, 3, u32::MAX] };
+        let octets = group(held.interval, held.renewed, held.slots, 77, &held.secret);
+        assert_eq!(held_group(&octets), held);
+        let (here, there) = (Ipv6Addr::LOCALHOST, Ipv6Addr::new(0x2001, 0xdb8, 0, 4, 0, 0, 0, 2));
+        assert_eq!(held_member(&member(&there, 9, 4100)), 9);
+        assert_eq!(ends(&pair(&here, &there)), (here, there));
+    }
 
     #[test]
     fn keys_and_entries_come_back_as_they_went() {

@@ -159,7 +159,9 @@ impl FastPath {
             loader.map_max_entries("locks", sources::buckets(station.sources));
         }
         if let Some(pins) = &pins {
-            for name in ["rules", "counters", "settings"] {
+            let of_agents = ["groups", "slots", "members", "memberships", "sources", "locks"];
+            let of_agents = of_agents.into_iter().filter(|_| station.programs == Programs::Agent);
+            for name in ["rules", "counters", "settings"].into_iter().chain(of_agents) {
                 loader.map_pin_path(name, pins.path(name));
             }
         }
@@ -198,10 +200,15 @@ impl FastPath {
     /// Takes over what the maps hold.
     fn adopt(&mut self) -> Result<(), Refusal> {
         for (octets, value) in self.rules.all() {
-            let entry = Entry::decode(&value);
-            // Members are known by numbers of the run that is over: they join anew. What is over is over.
-            let lasts = nanoseconds(since_boot()) < entry.until;
-            match layout::decode_key(&octets).filter(|_| entry.group.is_none() && lasts) {
+            // What is over is over.
+            let (entry, key) = (Entry::decode(&value), layout::decode_key(&octets));
+            let goes_on = match (key, entry.group, &mut self.groups) {
+                (Some(key), Some(place), Some(groups)) => groups.adopt(key.anycast, entry.near, place)?,
+                (key, group, _) => {
+                    key.is_some() && group.is_none() && nanoseconds(since_boot()) < entry.until
+                }
+            };
+            match key.filter(|_| goes_on) {
                 Some(key) => {
                     self.installed.insert(key, entry);
                 }
@@ -218,8 +225,15 @@ impl FastPath {
     /// The rules that are in force because a killed run of this node left them so, each with the time since boot when
     /// its binding is over.
     pub fn adopted(&self) -> Vec<(Rule, Duration)> {
-        let adopted = self.installed.iter();
+        let adopted = self.installed.iter().filter(|(_, entry)| entry.group.is_none());
         adopted.map(|(key, entry)| (layout::rule(key, entry), Duration::from_nanos(entry.until))).collect()
+    }
+
+    /// The groups that are in force for the same reason, with the sources that were fixed to their members. These have
+    /// numbers from [`LEFT`](super::LEFT) on, and keep their sources when one with another number comes in a group from
+    /// where one of them was.
+    pub fn adopted_groups(&self) -> Vec<Group> {
+        self.groups.as_ref().map_or_else(Vec::new, Groups::left)
     }
 
     /// Where the programs are attached: "xdp" or "tc".

@@ -35,6 +35,9 @@ pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
 
+/// A member that a killed run left has a number from this one on until it joins anew; no role gives such numbers.
+pub const LEFT: u32 = 1 << 30;
+
 /// Whose rewrites a node needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Programs {

@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount, umount};
 use nix::sys::statfs::{FsType, statfs};
 
 /// Where distributions mount a bpffs, and where this program does when there is none (`ip netns exec` hides /sys).
@@ -107,6 +108,7 @@ impl Pins {
     /// # Errors
     /// What the system says against a bpffs.
     pub fn open(identity: &str, object: &[u8]) -> io::Result<Self> {
+        let _alone = alone()?;
         let root = root()?;
         fs::create_dir_all(&root)?;
         sweep(&root)?;
@@ -137,10 +139,37 @@ impl Pins {
     }
 }
 
+/// Takes the bpffs away that a node mounted, this one or one that was killed, when nothing is pinned in it any more.
+fn unmount() -> io::Result<()> {
+    let own = Path::new(OWN);
+    // Mount point, options, and behind a dash the type and what the mount says of itself.
+    let ours = format!(" {OWN} ");
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let is_ours = mounts.lines().any(|line| line.contains(&ours) && line.contains(" - bpf mga-node "));
+    // The kernel may put files of its own in, nodes have folders.
+    let is_empty = !fs::read_dir(own)?.filter_map(Result::ok).any(|entry| entry.path().is_dir());
+    if is_ours && is_empty {
+        umount(own)?;
+        fs::remove_dir(own)?;
+    }
+    Ok(())
+}
+
+/// Keeps other nodes from looking for a bpffs while one is made or taken away.
+fn alone() -> io::Result<Flock<fs::File>> {
+    let folder = Path::new(OWN).parent().unwrap_or(Path::new("/run"));
+    fs::create_dir_all(folder)?;
+    Flock::lock(fs::File::open(folder)?, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+}
+
 impl Drop for Pins {
     fn drop(&mut self) {
+        let _alone = alone();
         if let Err(error) = fs::remove_dir_all(&self.node) {
             tracing::warn!(%error, folder = %self.node.display(), "what is pinned could not be removed");
+        }
+        if let Err(error) = unmount() {
+            tracing::debug!(%error, "the bpffs stays mounted");
         }
     }
 }

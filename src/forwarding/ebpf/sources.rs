@@ -172,7 +172,11 @@ impl Fixed {
 impl Sources {
     /// Maps the table that the programs have.
     pub fn open(ebpf: &mut Ebpf) -> Result<Self, Refusal> {
-        let (buckets, locks) = (Mapping::of(ebpf, "sources")?, Mapping::of(ebpf, "locks")?);
+        let (buckets, locks) = (Mapping::of(ebpf, "sources")?, Mapping::<AtomicU64>::of(ebpf, "locks")?);
+        for lock in locks.all() {
+            // A killed run may have held it.
+            let _ = lock.compare_exchange(BY_USER, FREE, Ordering::AcqRel, Ordering::Relaxed);
+        }
         Ok(Self { buckets, locks, intervals: [0; GROUPS as usize] })
     }
 

@@ -41,6 +41,11 @@ impl FastPath {
     }
 
     /// See `loader`.
+    pub fn adopted_groups(&self) -> Vec<Group> {
+        match self.0 {}
+    }
+
+    /// See `loader`.
     ///
     /// # Errors
     /// See `loader`.

@@ -67,6 +67,8 @@ struct {
 	__type(value, __u64);
 } locks SEC(".maps");
 
+/* The functions below that are not static are verified once and by themselves, not anew wherever they are called. */
+
 /* Others write meanwhile: what is read is read once and in this order. */
 #define READ(field) (*(const volatile typeof(field) *)&(field))
 
@@ -90,7 +92,8 @@ static __always_inline __u32 bucket_of(const struct group *group, const struct a
 }
 
 /* Whom a source is fixed to, 0 for nobody; its interval begins anew, if the group says so. */
-static __always_inline __u64 held(const struct group *group, const struct source *source, __u32 bucket, __u32 again)
+static __always_inline __u64 held(const struct group *group, const struct source *source, __u32 bucket,
+				  __u32 again)
 {
 	struct bucket *found = bpf_map_lookup_elem(&sources, &bucket);
 	if (!found)
@@ -131,25 +134,20 @@ static __always_inline __s64 room(const struct fixed *fixed, __u32 now)
 	return (fixed->again ? 0 : 1ll << 32) + age;
 }
 
-/* Fixes a source, unless somebody else is changing the bucket: its slot names the same member anyway. */
-__noinline int fix(const struct source *source, __u32 bucket, __u64 whom)
+/* Where in its bucket a source has its place, or gets one. */
+__noinline __u32 place_for(const struct source *source, __u32 bucket)
 {
-	if (!source)
-		return 0;
 	struct bucket *found = bpf_map_lookup_elem(&sources, &bucket);
-	__u64 *lock = bpf_map_lookup_elem(&locks, &bucket);
 	__u32 chosen = 0;
 	__s64 most = -1;
-	if (!found || !lock || __sync_val_compare_and_swap(lock, FREE, BY_PROGRAM) != FREE)
+	if (!found || !source)
 		return 0;
 #pragma unroll
 	for (int at = 0; at < BUCKET; at++) {
 		struct fixed *fixed = &found->sources[at];
 		__s64 much = room(fixed, source->now);
-		if (SAME(fixed->source, source->address) && fixed->group == source->group) {
-			chosen = at;
-			break;
-		}
+		if (SAME(fixed->source, source->address) && fixed->group == source->group)
+			return at;
 		if (much > most) {
 			most = much;
 			chosen = at;
@@ -157,7 +155,17 @@ __noinline int fix(const struct source *source, __u32 bucket, __u64 whom)
 		if (!fixed->group)
 			break;
 	}
-	struct fixed *fixed = &found->sources[chosen % BUCKET];
+	return chosen;
+}
+
+/* Fixes a source, unless somebody else is changing the bucket: its slot names the same member anyway. */
+__noinline int fix(const struct source *source, __u32 bucket, __u64 whom)
+{
+	struct bucket *found = bpf_map_lookup_elem(&sources, &bucket);
+	__u64 *lock = bpf_map_lookup_elem(&locks, &bucket);
+	if (!source || !found || !lock || __sync_val_compare_and_swap(lock, FREE, BY_PROGRAM) != FREE)
+		return 0;
+	struct fixed *fixed = &found->sources[place_for(source, bucket) % BUCKET];
 	__u64 version = ((fixed->whom >> 48) + 1) << 48;
 	__sync_lock_test_and_set(&fixed->whom, 0);
 	fixed->source = source->address;
@@ -166,5 +174,5 @@ __noinline int fix(const struct source *source, __u32 bucket, __u64 whom)
 	fixed->again = 0;
 	__sync_lock_test_and_set(&fixed->whom, version | whom);
 	__sync_lock_test_and_set(lock, FREE);
-	return 0;
+	return 1;
 }
