@@ -119,27 +119,6 @@ fn a_million_sources_take_about_fifty_octets_each() {
     assert!(table.is_empty());
 }
 
-#[test]
-fn a_sweep_goes_round_and_forgets_only_those_whose_interval_is_over() {
-    let mut table = AffinityTable::new(RENEWED);
-    for number in 0..100 {
-        table.fix(at(0.0), &source(number), number % 2);
-    }
-    for number in (0..100).step_by(4) {
-        assert_eq!(table.sent(at(30.0), &source(number)), Some(0));
-    }
-    table.sweep(at(61.0), 10);
-    assert_eq!(table.len(), 100 - 7, "of the first ten the 0th, 4th and 8th came back");
-    table.sweep(at(61.0), 90);
-    assert_eq!((table.of_member(0), table.of_member(1)), (25, 0));
-    // What is free is passed over, and the whole table is looked at again.
-    table.fix(at(62.0), &source(1), 1);
-    for _ in 0..20 {
-        table.sweep(at(91.0), 10);
-    }
-    assert_eq!((table.len(), table.of_member(1)), (1, 1));
-}
-
 /// What can be done to a table.
 #[derive(Clone, Debug)]
 enum Step {
