@@ -25,7 +25,9 @@ mod side_by_side {
     use mga_node::wire::mobility::{
         BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, UpdateFlags, align,
     };
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
     use nix::time::{ClockId, clock_gettime};
+    use nix::unistd::Pid;
 
     const ROUNDS: usize = 3;
     const RUNS: usize = 5;
@@ -33,6 +35,7 @@ mod side_by_side {
     /// Room for fixed sources.
     const SOURCES: u32 = 1_100_000;
     const USER_FRAMES: u32 = 200_000;
+    const PACED_SECONDS: u32 = 5;
     /// Octets of a plain frame; one in a tunnel has a header of 40 more.
     const LENGTH: usize = 72;
 
@@ -212,12 +215,17 @@ mod side_by_side {
         }
 
         fn order(&mut self, then: Then, frame: &[u8], addresses: u32) {
+            self.order_every(0, then, frame, addresses);
+        }
+
+        /// The same with so many nanoseconds from frame to frame.
+        fn order_every(&mut self, period: u32, then: Then, frame: &[u8], addresses: u32) {
             let mut order = [0_u8; 112];
             let length = frame.len().min(96);
             order[..length].copy_from_slice(&frame[..length]);
             // More than one header has to be made anew.
             let tunnelled = u32::from(matches!(frame[20], 41 | 60));
-            for (at, word) in [(96, tunnelled), (100, addresses), (104, then as u32)] {
+            for (at, word) in [(96, tunnelled), (100, addresses), (104, then as u32), (108, period)] {
                 order[at..at + 4].copy_from_slice(&word.to_ne_bytes());
             }
             let mut orders: Array<&mut MapData, [u8; 112]> =
@@ -458,8 +466,22 @@ mod side_by_side {
         (octets("sources") + octets("locks")) / f64::from(SOURCES)
     }
 
-    /// One `mga-node` whose packets come from this program; its processor time for each.
-    fn user_space(bench: &Bench, object: &Path, sink: &Sink, program: &Path) -> Vec<(&'static str, f64)> {
+    /// What user space does one way.
+    #[derive(Clone, Copy)]
+    struct UserSpace {
+        name: &'static str,
+        /// Processor time of the node for a frame, in nanoseconds.
+        cost: f64,
+        /// Frames per second that half of a core's time is enough for.
+        half_rate: u32,
+        /// Of the frames that come at that rate, how many there were and how many arrived; none without a second core
+        /// to make them on.
+        paced: Option<(u32, u64)>,
+    }
+
+    /// One `mga-node` whose packets come from this program. What it sends, it carries to the other end: a fifth of its time
+    /// is the other end's.
+    fn user_space(bench: &Bench, object: &Path, sink: &Sink, program: &Path) -> [UserSpace; 2] {
         let control = bench.scratch.join("node.sock");
         let mut command = Command::new(program);
         netns::in_namespace(&mut command, &bench.host).expect("a descriptor");
@@ -509,17 +531,40 @@ mod side_by_side {
                         // On a busy machine the node may not get its core in time: the cost of a frame holds.
                         eprintln!("{name}: {arrived} of {USER_FRAMES} frames arrived");
                     }
-                    (name, cost)
+                    let half_rate = (1e9 / cost / 2.0) as u32;
+                    frames.order_every(1_000_000_000 / half_rate, Then::Pass, &packet, 1);
+                    let paced = elsewhere().map(|others| {
+                        let (count, before) = (half_rate * PACED_SECONDS, sink.counted());
+                        std::thread::scope(|scope| {
+                            scope.spawn(|| {
+                                sched_setaffinity(Pid::from_raw(0), &others).expect("another core");
+                                frames.run(&packet, count)
+                            });
+                        });
+                        std::thread::sleep(Duration::from_millis(300));
+                        (count, sink.counted() - before)
+                    });
+                    UserSpace { name, cost, half_rate, paced }
                 },
             )
         });
         stop(&mut node);
-        results.expect("the namespace").to_vec()
+        results.expect("the namespace")
+    }
+
+    /// The cores that this program, and with it the node, does not run on.
+    fn elsewhere() -> Option<CpuSet> {
+        let own = sched_getaffinity(Pid::from_raw(0)).expect("the cores");
+        let mut others = CpuSet::new();
+        let cores = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).expect("a number");
+        let free = (0..cores.unwrap_or(1) as usize).filter(|core| own.is_set(*core) == Ok(false));
+        let found = free.map(|core| others.set(core).expect("a core")).count();
+        (found > 0).then_some(others)
     }
 
     fn stop(node: &mut Child) {
         use nix::sys::signal::{Signal, kill};
-        kill(nix::unistd::Pid::from_raw(node.id() as i32), Signal::SIGTERM).expect("a signal");
+        kill(Pid::from_raw(node.id() as i32), Signal::SIGTERM).expect("a signal");
         node.wait().expect("it ends");
     }
 
@@ -534,6 +579,31 @@ mod side_by_side {
             .map(|field| field.parse::<u64>().expect("ticks"))
             .sum();
         Duration::from_millis(ticks * 10)
+    }
+
+    fn print_paced(user: &[UserSpace]) {
+        println!();
+        for UserSpace { name, half_rate, paced, .. } in user {
+            match paced {
+                Some((count, arrived)) => println!(
+                    "{name}, {half_rate} frames/s for {PACED_SECONDS} s, half of what a core can take: {arrived} of \
+                     {count} arrived"
+                ),
+                None => println!("{name}: no other core to make frames at half the rate on"),
+            }
+        }
+    }
+
+    /// Measures user space alone and prints its nanoseconds.
+    pub fn run_user_space(program: &Path) {
+        let bench = Bench::new();
+        let object = compile(&bench.scratch);
+        let sink = bench.other.run(|| Sink::start(&object)).expect("the namespace");
+        let user = user_space(&bench, &object, &sink, program);
+        for UserSpace { name, cost, .. } in user {
+            println!("{name}: {cost:.0} ns, {:.2} Mpps", 1e3 / cost);
+        }
+        print_paced(&user);
     }
 
     /// Measures everything and prints the table.
@@ -555,7 +625,8 @@ mod side_by_side {
             }
         }
         let mut results: Vec<_> = results.into_iter().map(|(name, all)| (name, median(all))).collect();
-        results.extend(user_space(&bench, &object, &sink, program));
+        let user = user_space(&bench, &object, &sink, program);
+        results.extend(user.map(|UserSpace { name, cost, .. }| (name, cost)));
         let limit =
             results.iter().find(|(name, _)| name.starts_with("XDP redirect")).map_or(1.0, |(_, cost)| *cost);
         let kernel =
@@ -572,6 +643,7 @@ mod side_by_side {
                 kernel / cost
             );
         }
+        print_paced(&user);
         let ((rate, lost), octets) = bench
             .host
             .run(|| {
@@ -592,7 +664,11 @@ fn main() {
         return;
     }
     let program = std::env::var_os("MGA_NODE").unwrap_or_else(|| env!("CARGO_BIN_EXE_mga-node").into());
-    side_by_side::run(std::path::Path::new(&program));
+    let measure = match std::env::args().any(|argument| argument == "user") {
+        true => side_by_side::run_user_space,
+        false => side_by_side::run,
+    };
+    measure(std::path::Path::new(&program));
 }
 
 #[cfg(not(mga_ebpf))]

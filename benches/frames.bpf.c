@@ -14,7 +14,7 @@ struct order {
 	__u32 tunnelled; /* two IPv6 headers */
 	__u32 addresses; /* how many sources, or destinations inside a tunnel */
 	__u32 then;
-	__u32 zero;
+	__u32 period; /* nanoseconds from frame to frame; 0: without a pause */
 };
 
 struct {
@@ -38,6 +38,35 @@ struct {
 	__type(value, __u64);
 } counted SEC(".maps");
 
+/* When the next frame is due. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} due SEC(".maps");
+
+/* No frame waits longer, whatever is asked for. */
+#define MOST_LOOKS 100000
+/* Who comes later than this does not make up for it: that would be a burst. */
+#define LATE 1000000
+
+static long is_due(__u32 look, void *due)
+{
+	return bpf_ktime_get_ns() >= *(__u64 *)due;
+}
+
+static __always_inline void wait(__u32 period)
+{
+	__u32 zero = 0;
+	__u64 now = bpf_ktime_get_ns(), at, *next = bpf_map_lookup_elem(&due, &zero);
+	if (!next)
+		return;
+	at = *next + LATE < now ? now : *next;
+	*next = at + period;
+	bpf_loop(MOST_LOOKS, is_due, &at, 0);
+}
+
 static __always_inline __u64 count(__u32 which)
 {
 	__u64 *counter = bpf_map_lookup_elem(&counted, &which);
@@ -51,6 +80,8 @@ SEC("xdp") int make(struct xdp_md *xdp)
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	if (!order || data + PLAIN > end)
 		return XDP_ABORTED;
+	if (order->period)
+		wait(order->period);
 	__u32 number = count(0) % order->addresses;
 	if (order->tunnelled) {
 		if (data + TUNNELLED > end)

@@ -2,9 +2,12 @@
 # Measures real TCP (iperf3) from an initiator to a responder on thesis Figure 11 in network namespaces, three ways:
 # the kernels alone (no mga-node), through the home agent's and the responder's user-space tunnel, and route
 # optimised. Prints medians in Gbit/s, both directions, and the processor time of the busiest node per gigabit, which
-# unlike the rate hardly depends on what else the machine does. Needs root, iproute2, iperf3 and a release build:
+# unlike the rate hardly depends on what else the machine does. Each way is gone by datagrams and echoes too, and no host
+# may have counted a wrong checksum (TCP, UDP, ICMPv6) in the end. Needs root, iproute2, ethtool, iperf3 and a release
+# build:
 #   cargo build --release && benches/throughput.sh [RUNS [SECONDS]]
 # FORWARDING=user or FORWARDING=ebpf says who forwards.
+# OFFLOADS=off has every host and router compute its own checksums and cut and join its own segments.
 # ONLY=kernels, ONLY=tunnel or ONLY=route in the environment measures one line of the table.
 set -eu
 runs=${1:-3}
@@ -12,7 +15,11 @@ seconds=${2:-4}
 program=${MGA_NODE:-$(dirname "$0")/../target/release/mga-node}
 [ -x "$program" ] || { echo "$0: no $program; run: cargo build --release" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo "$0: network namespaces need root" >&2; exit 2; }
-command -v iperf3 >/dev/null || { echo "$0: install iperf3" >&2; exit 2; }
+for needed in iperf3 ethtool nstat; do
+    command -v $needed >/dev/null || { echo "$0: no $needed; run: sh tests/prerequisites.sh" >&2; exit 2; }
+done
+offloads=${OFFLOADS:-on}
+[ "$offloads" = on ] || [ "$offloads" = off ] || { echo "$0: OFFLOADS is on or off, not $offloads" >&2; exit 2; }
 program=$(realpath "$program")
 
 tag=mgab-$$
@@ -41,6 +48,9 @@ for place in haa ai ar; do
         set -- $end
         ip netns exec $tag-$1 sysctl -qw net.ipv6.conf.$2.accept_dad=0
         ip -n $tag-$1 addr add 2001:db8:0:$number::$3/64 dev $2 nodad
+        if [ "$offloads" = off ]; then
+            ip netns exec $tag-$1 ethtool -K $2 rx off tx off tso off gso off gro off >/dev/null
+        fi
         ip -n $tag-$1 link set $2 up
     done
     ip -n $tag-$place route add default via 2001:db8:0:$number::1
@@ -89,22 +99,55 @@ measure() {
         "$scratch/rates" "$scratch/ticks"
 }
 
+# Datagrams and echoes of several lengths, odd ones too.
+datagrams() {
+    for way in '' -R; do
+        # shellcheck disable=SC2086
+        ip netns exec $tag-ai iperf3 -6 -c "$1" -u -b 50M -l 1201 -t 1 $way >/dev/null
+    done
+    for length in 8 301 1400; do
+        ip netns exec $tag-ai ping -q -c 20 -i 0.01 -s $length "$1" >/dev/null
+    done
+}
+
 row() {
     [ -z "${ONLY:-}" ] || [ "${1%% *}" = "$ONLY" ] || return 0
     printf '%-32s %26s %26s\n' "$1" "$(measure "$2")" "$(measure "$2" -R)"
+    datagrams "$2"
 }
 
-ip netns exec $tag-ar iperf3 -6 -s >/dev/null 2>&1 &
-processes="$processes $!"
-sleep 0.5
+# Fails when a host has counted a wrong checksum, or has no such counters.
+no_wrong_checksum() {
+    for place in ai rt haa ar; do
+        ip netns exec $tag-$place nstat -asz 'TcpInCsumErrors' 'Udp6InCsumErrors' 'Icmp6InCsumErrors' |
+            awk -v place=$place '!/^#/ { counters++; if ($2 > 0) { print place ": " $1, $2; wrong = 1 } }
+                                 END { if (counters != 3) { print place ": " counters + 0 " counters"; wrong = 1 }
+                                       exit wrong }' >&2 || return 1
+    done
+    echo "no wrong checksum at any of the four hosts (TCP, UDP, ICMPv6)"
+}
+
+# A server for each address: iperf3 answers datagrams from the address that it is bound to.
+serve() {
+    ip netns exec $tag-ar iperf3 -6 -s -B "$1" >/dev/null 2>&1 &
+    processes="$processes $!"
+    until ip netns exec $tag-ar ss -Hltn "src [$1]:5201" | grep -q .; do
+        kill -0 $! 2>/dev/null || { echo "$0: iperf3 does not serve $1" >&2; exit 1; }
+        sleep 0.1
+    done
+}
+
+direct=2001:db8:0:3::2
 anycast=2001:db8:0:1::a
 agent=2001:db8:0:1::2
 
 printf '%-32s %26s %26s\n' "median of $runs runs of $seconds s" 'to the responder' 'from the responder'
-row 'kernels alone, direct' 2001:db8:0:3::2
+serve $direct
+row 'kernels alone, direct' $direct
 node haa --role haa --agent $agent --anycast $anycast --authentication none --no-duplicate-address-detection
 node ar --role ar --agent $agent --anycast $anycast --authentication none
 until "$program" show bindings --control "$scratch/haa.sock" | grep -q $anycast; do sleep 0.1; done
+serve $anycast
 row 'tunnel both ways (thesis 5.2)' $anycast
 node ai --role ai
 # The responder remembers the initiator as one that does not speak Mobile IPv6, which it did not until now.
@@ -113,3 +156,4 @@ until "$program" show bindings --control "$scratch/ai.sock" | grep -q $anycast; 
     ip netns exec $tag-ai ping -c 1 -W 1 $anycast >/dev/null || true
 done
 row 'route optimised (thesis 5.3)' $anycast
+no_wrong_checksum

@@ -55,7 +55,7 @@ impl Offload {
 
 /// Makes plain packets of what one read delivered.
 ///
-/// `storage` is a vector from [`Pool::take`]; the packet begins at its [`HEADROOM`] and what did not fit
+/// `storage` is a vector from [`Pool::take`] or [`Pool::packet`]; the packet begins at its [`HEADROOM`] and what did not fit
 /// lies in `overflow` behind the first `pool.room()` octets, which are free. `length` is the packet's,
 /// without the `link_header` octets that the offsets in `header` count.
 ///

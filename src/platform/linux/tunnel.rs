@@ -13,22 +13,26 @@ use super::{
     segments::{LONGEST_PACKET, OFFLOAD_HEADER, make_plain},
     sys,
 };
-use crate::wire::{PacketBuffer, buffer::HEADROOM};
+use crate::wire::PacketBuffer;
 use std::{
-    io::{self, IoSliceMut},
+    io,
     os::fd::{AsFd, BorrowedFd},
 };
 use tun_rs::{DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, SyncDevice};
 
 /// Most reads in one batch; one read can be 64 KiB of segments.
 const READS: usize = 64;
+/// Packets that may wait for us in the device: those of a dozen milliseconds at the rate we can take. The kernel's own 500
+/// are gone before a busy machine gives us the core again.
+const QUEUE: u32 = 4096;
 
 /// One tunnel device; it vanishes with its routes and addresses when it is dropped, unless it is to stay.
 pub struct Tunnel {
     device: SyncDevice,
     name: String,
     index: u32,
-    overflow: Vec<u8>,
+    /// Where the device is read to: one piece costs the kernel less than a packet's own place and one for what is longer.
+    read: Vec<u8>,
     merger: GROTable,
     outgoing: Vec<Vec<u8>>,
 }
@@ -73,19 +77,13 @@ impl Tunnel {
             .with(|options| {
                 options.offload(true).packet_information(false);
             })
+            .tx_queue_len(QUEUE)
             .inherit_enable_state()
             .build_sync()?;
         device.set_nonblocking(true)?;
         let name = device.name()?;
         let index = device.if_index()?;
-        Ok(Self {
-            device,
-            name,
-            index,
-            overflow: Vec::new(),
-            merger: GROTable::default(),
-            outgoing: Vec::new(),
-        })
+        Ok(Self { device, name, index, read: Vec::new(), merger: GROTable::default(), outgoing: Vec::new() })
     }
 
     /// Has the device stay when this process is killed, or not any more.
@@ -111,38 +109,31 @@ impl Tunnel {
     /// Reads one batch; returns (packets received, packets dropped as malformed).
     pub fn receive(&mut self, pool: &mut Pool, into: &mut Vec<Received>) -> io::Result<(usize, usize)> {
         let room = pool.room();
-        self.overflow.resize(room + LONGEST_PACKET, 0);
+        self.read.resize(OFFLOAD_HEADER + room + LONGEST_PACKET, 0);
         let (before, mut malformed) = (into.len(), 0);
         for _ in 0..READS {
             if into.len() - before >= IDEAL_BATCH_SIZE {
                 break;
             }
-            let mut storage = pool.take();
-            let mut header = [0; OFFLOAD_HEADER];
-            let (_, packet) = storage.split_at_mut(HEADROOM);
-            let (_, rest) = self.overflow.split_at_mut(room);
-            let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(packet), IoSliceMut::new(rest)];
-            let length = match self.device.recv_vectored(&mut parts) {
+            let length = match self.device.recv(&mut self.read) {
                 Ok(length) => length,
-                Err(error) => {
-                    pool.give(storage);
-                    match error.kind() {
-                        io::ErrorKind::WouldBlock => break,
-                        io::ErrorKind::Interrupted => continue,
-                        _ => return Err(error),
-                    }
-                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => break,
+                    io::ErrorKind::Interrupted => continue,
+                    _ => return Err(error),
+                },
             };
-            if !is_unicast_ipv6(storage.get(HEADROOM..).unwrap_or_default()) {
-                pool.give(storage);
-                continue;
-            }
-            let Some(length) = length.checked_sub(OFFLOAD_HEADER) else {
-                pool.give(storage);
+            let Some((header, packet)) = self.read.split_first_chunk_mut::<OFFLOAD_HEADER>() else {
                 continue;
             };
+            let Some(length) = length.checked_sub(OFFLOAD_HEADER).filter(|_| is_unicast_ipv6(packet)) else {
+                continue;
+            };
+            let near = length.min(room);
+            let (mut storage, start) = pool.packet(near).into_storage();
+            storage[start..].copy_from_slice(&packet[..near]);
             let mut emit = |packet| into.push(Received { packet, intake: Intake::Own });
-            let plain = make_plain(&header, 0, storage, length, &mut self.overflow, pool, &mut emit);
+            let plain = make_plain(header, 0, storage, length, packet, pool, &mut emit);
             malformed += usize::from(plain.is_err());
         }
         Ok((into.len() - before, malformed))
