@@ -350,6 +350,23 @@ fn what_a_restarted_responder_cannot_renew_ends_with_its_binding() {
     responder.stop();
 }
 
+#[test]
+fn a_kill_in_the_middle_of_the_start_leaves_nothing_that_the_next_start_does_not_clean() {
+    let network = Figure11::new();
+    let before = network.system(At::Ar1);
+    for milliseconds in (0..200).step_by(10) {
+        let node = network.start_without_waiting(At::Ar1, &with(&RESPONDER));
+        thread::sleep(Duration::from_millis(milliseconds));
+        node.signal(Signal::SIGKILL);
+        drop(node);
+    }
+    // Each of those has gone on with what the one before it had left.
+    network.start(At::Ar1, &with(&RESPONDER)).stop();
+    assert!(attached(&network, At::Ar1).is_empty());
+    assert_eq!(network.system(At::Ar1), before);
+    assert!(left_files(&network).is_empty(), "{:?}", left_files(&network));
+}
+
 /// Whether a source is fixed to the member at a place, however its slot may name another one.
 fn is_fixed(agent: &Node, from: At, to: At) {
     let told = explained(agent, from);
