@@ -453,3 +453,20 @@ fn a_bpffs_that_a_node_mounts_goes_with_it() {
     let lines: Vec<_> = said.lines().filter(|line| line.starts_with(['d', 'a'])).collect();
     assert_eq!(lines, ["during 1", "after 0"], "{said}\n{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_killed_agents_programs_end_when_its_successor_forwards_in_user_space() {
+    let network = Figure11::new();
+    let before = network.system(At::Haa);
+    let agent = network.start(At::Haa, &with(&AGENT));
+    agent.signal(Signal::SIGKILL);
+    drop(agent);
+    let folder = pinned(&network, At::Haa);
+    assert!(folder.is_dir() && attached(&network, At::Haa) == ["agent_tc"]);
+    let agent = network.start(At::Haa, &[&AGENT[..], &["--forwarding", "user"]].concat());
+    assert!(!folder.exists() && attached(&network, At::Haa).is_empty(), "{}", agent.log());
+    let _responder = network.start_responder(At::Ar1, &agent);
+    assert!(network.reaches(At::Ai1), "{}", agent.log());
+    agent.stop();
+    assert_eq!(network.system(At::Haa), before);
+}
