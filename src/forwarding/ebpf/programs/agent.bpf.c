@@ -131,7 +131,8 @@ static __always_inline int wrap(struct __sk_buff *skb, struct ipv6 *ip, struct s
 	struct tunnel tunnel;
 	if (!to_responder(ip, (void *)(long)skb->data_end, &tunnel))
 		return LEAVE;
-	__u32 length = skb->len - link_header;
+	/* Of a packet that grows the kernel forgets how many it is. */
+	__u32 length = skb->len - link_header, packets = packets_in(skb);
 	__u32 longest_inner = longest(skb, ip, length, ip->next_header, (void *)(ip + 1));
 	struct next_hop *hop =
 		found(skb, bpf_map_lookup_elem(&next_hops, &tunnel.slot), here, tunnel.near, tunnel.far, tunnel.now);
@@ -143,7 +144,7 @@ static __always_inline int wrap(struct __sk_buff *skb, struct ipv6 *ip, struct s
 		return TC_ACT_SHOT;
 	write_outer(outer, length, tunnel.near, tunnel.far);
 	(outer + 1)->hop_limit--;
-	count(tunnel.slot, packets_in(skb), length);
+	count(tunnel.slot, packets, length);
 	return leave_by(skb, link_header, hop->device, hop->gateway);
 }
 
