@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -32,9 +31,13 @@ impl Scratch {
 
     /// An nft that does what `script` does, found before the real one.
     fn nft(&self, script: &str) -> String {
+        // Not written by this process: what another test starts at that moment would inherit the open file, and the
+        // kernel runs no program that somebody may write to.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"";
         let file = self.0.join("nft");
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        let written =
+            Command::new("/bin/sh").args(["-c", write, "sh"]).arg(&file).arg(script).status().unwrap();
+        assert!(written.success());
         format!("{}:{}", self.0.display(), std::env::var("PATH").unwrap())
     }
 }
