@@ -109,11 +109,12 @@ pub(super) fn cut(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{BindingUpdate, Lifetime, MobilityOption, UpdateFlags};
     use super::*;
 
-    fn update(options: Vec<MobilityOption>) -> MobilityHeader {
+    /// A home registration with these options.
+    pub fn update(options: Vec<MobilityOption>) -> MobilityHeader {
         MobilityHeader::new(Message::BindingUpdate(BindingUpdate {
             sequence: 200,
             flags: UpdateFlags::ACKNOWLEDGE | UpdateFlags::HOME_REGISTRATION,

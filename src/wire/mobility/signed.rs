@@ -56,19 +56,9 @@ fn without_checksum(mh: &[u8], length: usize) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        BindingUpdate, Lifetime, Message, MobilityHeader, MobilityOption, UpdateFlags, align,
-    };
+    use super::super::header::tests::update;
+    use super::super::{MobilityHeader, MobilityOption, align};
     use super::*;
-
-    fn update(options: Vec<MobilityOption>) -> MobilityHeader {
-        MobilityHeader::new(Message::BindingUpdate(BindingUpdate {
-            sequence: 200,
-            flags: UpdateFlags::ACKNOWLEDGE | UpdateFlags::HOME_REGISTRATION,
-            lifetime: Lifetime(10),
-            options,
-        }))
-    }
 
     #[test]
     fn authorization_input_lacks_checksum_and_authenticator() {
