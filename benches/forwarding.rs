@@ -248,14 +248,6 @@ mod side_by_side {
             program.attach(interface, XdpMode::Driver).expect("XDP");
         }
 
-        /// Ends what an interface receives.
-        fn end_in_stack(&mut self, interface: &str) {
-            let program: &mut SchedClassifier =
-                self.ebpf.program_mut("end_in_stack").expect("a program").try_into().expect("a classifier");
-            program.load().expect("the kernel takes the programs");
-            program.attach(interface, TcAttachType::Ingress).expect("traffic control");
-        }
-
         fn counted(&self) -> u64 {
             counted(&self.ebpf)
         }
@@ -282,23 +274,39 @@ mod side_by_side {
         ebpf.program_mut(name).expect("a program").try_into().expect("an XDP program")
     }
 
+    /// Ends what an interface receives behind its driver.
+    fn end_in_stack(ebpf: &mut Ebpf, interface: &str) {
+        let program: &mut SchedClassifier =
+            ebpf.program_mut("end_in_stack").expect("a program").try_into().expect("a classifier");
+        program.load().expect("the kernel takes the programs");
+        program.attach(interface, TcAttachType::Ingress).expect("traffic control");
+    }
+
     fn thread_time() -> Duration {
         clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock").into()
     }
 
-    /// Ends what comes to the other end, and counts it. Frames end in the driver, so that the other end costs the same
-    /// for every row.
+    /// Ends what comes to the other end, and counts it.
     struct Sink {
         ebpf: Ebpf,
     }
 
     impl Sink {
+        /// In the driver, where frames are redirected to: so the other end costs the same for every row of the kernel's.
         /// Must be called at the other end.
-        fn start(object: &Path) -> Self {
+        fn in_driver(object: &Path) -> Self {
             let mut ebpf = Ebpf::load_file(object).expect("the kernel takes the programs");
             let program = xdp(&mut ebpf, "end");
             program.load().expect("the kernel takes the programs");
             program.attach("n1", XdpMode::Driver).expect("XDP at the other end");
+            Self { ebpf }
+        }
+
+        /// Behind the driver: the node's core does the other end's work, too, and what it sends had to be copied once more
+        /// for a program in the driver. Must be called at the other end.
+        fn in_stack(object: &Path) -> Self {
+            let mut ebpf = Ebpf::load_file(object).expect("the kernel takes the programs");
+            end_in_stack(&mut ebpf, "n1");
             Self { ebpf }
         }
 
@@ -400,7 +408,7 @@ mod side_by_side {
             _ => frames.attach("eth0"),
         }
         if role == Some(Programs::Initiator) {
-            frames.end_in_stack("mga9");
+            end_in_stack(&mut frames.ebpf, "mga9");
         }
         let rows = rows.iter().map(|row| {
             let frame = (row.frame)();
@@ -479,9 +487,9 @@ mod side_by_side {
         paced: Option<(u32, u64)>,
     }
 
-    /// One `mga-node` whose packets come from this program. What it sends, it carries to the other end: a fifth of its time
-    /// is the other end's.
-    fn user_space(bench: &Bench, object: &Path, sink: &Sink, program: &Path) -> [UserSpace; 2] {
+    /// One `mga-node` whose packets come from this program. What it sends, it carries to the other end, all on one core.
+    fn user_space(bench: &Bench, object: &Path, program: &Path) -> [UserSpace; 2] {
+        let sink = bench.other.run(|| Sink::in_stack(object)).expect("the namespace");
         let control = bench.scratch.join("node.sock");
         let mut command = Command::new(program);
         netns::in_namespace(&mut command, &bench.host).expect("a descriptor");
@@ -598,8 +606,7 @@ mod side_by_side {
     pub fn run_user_space(program: &Path) {
         let bench = Bench::new();
         let object = compile(&bench.scratch);
-        let sink = bench.other.run(|| Sink::start(&object)).expect("the namespace");
-        let user = user_space(&bench, &object, &sink, program);
+        let user = user_space(&bench, &object, program);
         for UserSpace { name, cost, .. } in user {
             println!("{name}: {cost:.0} ns, {:.2} Mpps", 1e3 / cost);
         }
@@ -610,7 +617,7 @@ mod side_by_side {
     pub fn run(program: &Path) {
         let bench = Bench::new();
         let object = compile(&bench.scratch);
-        let sink = bench.other.run(|| Sink::start(&object)).expect("the namespace");
+        let sink = bench.other.run(|| Sink::in_driver(&object)).expect("the namespace");
         let mut results: Vec<(&str, Vec<f64>)> = Vec::new();
         for _ in 0..ROUNDS {
             for (role, rows) in ROWS {
@@ -625,7 +632,16 @@ mod side_by_side {
             }
         }
         let mut results: Vec<_> = results.into_iter().map(|(name, all)| (name, median(all))).collect();
-        let user = user_space(&bench, &object, &sink, program);
+        let ((rate, lost), octets) = bench
+            .host
+            .run(|| {
+                let changed = changing(&bench, &object, &sink);
+                let _held = start(&bench, Programs::Agent);
+                (changed, octets_per_source())
+            })
+            .expect("the namespace");
+        drop(sink);
+        let user = user_space(&bench, &object, program);
         results.extend(user.map(|UserSpace { name, cost, .. }| (name, cost)));
         let limit =
             results.iter().find(|(name, _)| name.starts_with("XDP redirect")).map_or(1.0, |(_, cost)| *cost);
@@ -644,14 +660,6 @@ mod side_by_side {
             );
         }
         print_paced(&user);
-        let ((rate, lost), octets) = bench
-            .host
-            .run(|| {
-                let changed = changing(&bench, &object, &sink);
-                let _held = start(&bench, Programs::Agent);
-                (changed, octets_per_source())
-            })
-            .expect("the namespace");
         println!("\n{rate:.0} bindings changed per second while frames went by another: {lost} frames lost");
         println!("{octets:.0} octets for each fixed source");
     }

@@ -3,7 +3,8 @@
 //! say the same in their kernel's words.
 
 use super::intake::{Intake, Steal};
-use std::{collections::HashSet, net::Ipv6Addr};
+use rustc_hash::FxHashSet;
+use std::net::Ipv6Addr;
 
 const IPV6_HEADER: usize = 40;
 const ICMPV6: u8 = 58;
@@ -12,9 +13,9 @@ const ICMPV6: u8 = 58;
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// (next header, source, destination) of every class that is taken away from the kernel.
-    pub(super) stolen: HashSet<(u8, Option<Ipv6Addr>, Ipv6Addr)>,
+    pub(super) stolen: FxHashSet<(u8, Option<Ipv6Addr>, Ipv6Addr)>,
     /// Destinations whose ICMPv6 errors, echo replies and mobility messages are copied to us.
-    pub(super) tapped: HashSet<Ipv6Addr>,
+    pub(super) tapped: FxHashSet<Ipv6Addr>,
     /// Whether Router Advertisements, Neighbor Solicitations and Neighbor Advertisements are copied to us.
     pub(super) neighbor_discovery: bool,
 }
