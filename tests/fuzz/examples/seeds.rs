@@ -34,9 +34,15 @@ struct Corpora {
 }
 
 impl Corpora {
-    /// Writes a seed, unless there is one of the same `form` for this target.
-    fn add(&mut self, target: &'static str, form: Vec<u8>, octets: &[u8]) -> std::io::Result<()> {
-        if !self.forms.insert((target, form)) {
+    /// Writes a seed, unless there is one of this kind and of the same `form`.
+    fn add(
+        &mut self,
+        target: &'static str,
+        kind: &'static str,
+        form: Vec<u8>,
+        octets: &[u8],
+    ) -> std::io::Result<()> {
+        if !self.forms.insert((kind, form)) {
             return Ok(());
         }
         let folder = self.folder.join(target);
@@ -57,16 +63,14 @@ impl Corpora {
             form.push(packet.upper.protocol);
             form.extend(packet.payload().iter().take(3));
         }
-        for target in ["chain", "rewrite", "dissect"] {
-            self.add(target, form.clone(), octets)?;
-        }
+        self.add("wire", "packet", form, octets)?;
         let Ok(packet) = quoted else { return Ok(()) };
         for header in &packet.headers {
             let part = &octets[header.offset..header.offset + header.length];
             let form = part[1..].iter().take(3).copied().chain([part.len() as u8]).collect();
             match header.kind {
-                next_header::DESTINATION_OPTIONS => self.add("destination_options", form, part)?,
-                next_header::ROUTING => self.add("routing", form, part)?,
+                next_header::DESTINATION_OPTIONS => self.add("wire", "destination options", form, part)?,
+                next_header::ROUTING => self.add("wire", "routing", form, part)?,
                 _ => {}
             }
         }
@@ -77,12 +81,12 @@ impl Corpora {
                 // The first option makes a difference too, and how many there are.
                 form.extend(payload.get(12..14).unwrap_or_default());
                 form.push(payload.len().div_ceil(16) as u8);
-                self.add("mobility", form, payload)
+                self.add("wire", "mobility", form, payload)
             }
             next_header::ICMPV6 => {
                 form.truncate(2);
                 form.push(payload.len().div_ceil(32) as u8);
-                self.add("icmpv6", form, payload)
+                self.add("wire", "icmpv6", form, payload)
             }
             next_header::IPV6 => self.add_packet(payload),
             _ => Ok(()),
@@ -120,11 +124,11 @@ impl Corpora {
             write(&mut input, &Step { operation, wait, octets });
             (steps, signals) = (steps + 1, signals + usize::from(signal));
             if steps == STEPS {
-                self.add(target, input.clone(), &input)?;
+                self.add(target, target, input.clone(), &input)?;
                 (input, steps, signals) = (vec![first], 0, 0);
             }
         }
-        if steps > 0 { self.add(target, input.clone(), &input) } else { Ok(()) }
+        if steps > 0 { self.add(target, target, input.clone(), &input) } else { Ok(()) }
     }
 
     fn add_capture(&mut self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -138,8 +142,8 @@ impl Corpora {
         // Against itself without its last packets.
         let length = u16::try_from(beginning.len())?.to_be_bytes();
         let pair = [&length, beginning, &beginning[..beginning.len() / 2]].concat();
-        self.add("comparison", Vec::clone(&form), &pair)?;
-        self.add("capture", form, beginning)?;
+        self.add("given", "two captures", Vec::clone(&form), &pair)?;
+        self.add("given", "capture", form, beginning)?;
 
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let folder =
@@ -165,7 +169,7 @@ impl Corpora {
             self.add_packet(&octets)?;
         }
         for octets in golden(&folder.join("freebsd_routing.txt"))? {
-            self.add("routing_socket", octets.clone(), &octets)?;
+            self.add("wire", "routing socket", octets.clone(), &octets)?;
         }
         Ok(())
     }
@@ -173,7 +177,7 @@ impl Corpora {
     fn add_words(&mut self, root: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let text = fs::read_to_string(root.join("docs/configuration.md"))?;
         for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-            self.add("configuration", block.into(), block.as_bytes())?;
+            self.add("given", "settings", block.into(), block.as_bytes())?;
         }
         for role in [
             "role = 'haa'\ninterface = 'e'\nauthentication = 'none'\nhome-prefix = ['2001:db8:0:1::/64']\n",
@@ -183,7 +187,7 @@ impl Corpora {
             let given: Given = toml::from_str(role)?;
             // Every key of the role with its default.
             let words = toml::to_string(&given.settle()?.words())?;
-            self.add("configuration", words.clone().into(), words.as_bytes())?;
+            self.add("given", "settings", words.clone().into(), words.as_bytes())?;
         }
         let mut all = vec![40];
         for request in [
@@ -203,9 +207,9 @@ impl Corpora {
             line.push(b'\n');
             all.extend(&line);
             line.insert(0, 12);
-            self.add("control", line.clone(), &line)?;
+            self.add("given", "requests", line.clone(), &line)?;
         }
-        self.add("control", all.clone(), &all)?;
+        self.add("given", "requests", all.clone(), &all)?;
         Ok(())
     }
 }

@@ -1,13 +1,12 @@
 //! Whole packets told as one line and as what the lab sees in them, for any octets at all.
 //! A line is one line of printable text, and a view exists exactly for what parses. RFC 3775 section 6, RFC 4443,
-//! RFC 2473. Run by `cargo fuzz run dissect`.
-#![no_main]
+//! RFC 2473. Called by the target `wire`.
 
-use libfuzzer_sys::fuzz_target;
 use mga_node::pcap::view::View;
 use mga_node::wire::dissect;
 
-fuzz_target!(|octets: &[u8]| {
+/// Panics where that does not hold.
+pub fn check(octets: &[u8]) {
     let line = dissect::line(octets);
     assert!(!line.is_empty());
     assert!(!line.chars().any(char::is_control), "{line:?}");
@@ -16,4 +15,4 @@ fuzz_target!(|octets: &[u8]| {
         let _ = (view.is_data(), view.is_trouble(), view.is_tunnel(), view.echo_reply(), view.tcp());
         assert!(!(view.echo_request().is_some() && view.mobility().is_some()));
     }
-});
+}

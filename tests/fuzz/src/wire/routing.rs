@@ -1,12 +1,11 @@
 //! Octets as a routing header (RFC 8200 section 4.4), the type 2 one of RFC 3775 section 6.4 among them.
 //! What parses is emitted again octet for octet; a home address is told only for type 2; what does not parse names
-//! an octet of the input. Run by `cargo fuzz run routing`.
-#![no_main]
+//! an octet of the input. Called by the target `wire`.
 
-use libfuzzer_sys::fuzz_target;
 use mga_node::wire::routing::{RoutingHeader, TYPE2, type2_header};
 
-fuzz_target!(|octets: &[u8]| {
+/// Panics where that does not hold.
+pub fn check(octets: &[u8]) {
     match RoutingHeader::parse(octets) {
         Ok((header, length)) => {
             assert_eq!(header.emit(), octets[..length]);
@@ -22,4 +21,4 @@ fuzz_target!(|octets: &[u8]| {
         }
         Err(error) => assert!(error.offset <= octets.len()),
     }
-});
+}

@@ -1,20 +1,19 @@
 //! Octets as what a client writes into the control socket (design section 5), in two writes, over a real socket.
 //! Every line that is not empty is a request or an error, in order and the same whether it came in one piece or two,
-//! and every one is answered by one line of JSON. Run by `cargo fuzz run control`.
-#![no_main]
+//! and every one is answered by one line of JSON. Called by the target `given`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use libfuzzer_sys::fuzz_target;
 use mga_node::daemon::control::{Control, Request, Respond};
 use serde_json::{Value, json};
 
 /// More requests than this could have more answers than a socket holds before anybody reads them.
 const MAX_OCTETS: usize = 1024;
 
-fuzz_target!(|octets: &[u8]| {
+/// Panics where that does not hold.
+pub fn check(octets: &[u8]) {
     let Some((first, octets)) = octets.split_first() else { return };
     let octets = &octets[..octets.len().min(MAX_OCTETS)];
     let (one, two) = octets.split_at(usize::from(*first).min(octets.len()));
@@ -56,4 +55,4 @@ fuzz_target!(|octets: &[u8]| {
         answers += 1;
     }
     assert_eq!(answers, requests.len());
-});
+}

@@ -1,11 +1,9 @@
 //! Octets as an ICMPv6 message: errors (RFC 4443), neighbour discovery (RFC 4861) and the four messages of
 //! RFC 3775 section 6.5 to 6.8. What parses is emitted again octet for octet and can be told; what does not names an
-//! octet of the input. Run by `cargo fuzz run icmpv6`.
-#![no_main]
+//! octet of the input. Called by the target `wire`.
 
 use std::net::Ipv6Addr;
 
-use libfuzzer_sys::fuzz_target;
 use mga_node::wire::Packet;
 use mga_node::wire::icmpv6::Icmpv6;
 use mga_node::wire::ipv6::{checksum, next_header};
@@ -13,7 +11,8 @@ use mga_node::wire::ipv6::{checksum, next_header};
 const HERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
 const THERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 4, 0, 0, 0, 2);
 
-fuzz_target!(|octets: &[u8]| {
+/// Panics where that does not hold.
+pub fn check(octets: &[u8]) {
     match Icmpv6::parse(octets) {
         Ok(icmpv6) => {
             assert_eq!(icmpv6.emit(), octets);
@@ -27,4 +26,4 @@ fuzz_target!(|octets: &[u8]| {
         }
         Err(error) => assert!(error.offset <= octets.len()),
     }
-});
+}

@@ -1,12 +1,11 @@
 //! Octets as a capture file, pcap or pcapng.
 //! Reading ends: with at most one error, after fewer packets than the file has octets, holding no more than the file
-//! held. Run by `cargo fuzz run capture`.
-#![no_main]
+//! held. Called by the target `given`.
 
-use libfuzzer_sys::fuzz_target;
 use mga_node::pcap::capture::Capture;
 
-fuzz_target!(|octets: &[u8]| {
+/// Panics where that does not hold.
+pub fn check(octets: &[u8]) {
     let Ok(capture) = Capture::new(octets) else { return };
     let (mut packets, mut held, mut failed) = (0, 0, false);
     for frame in capture {
@@ -24,4 +23,4 @@ fuzz_target!(|octets: &[u8]| {
         }
         assert!(packets <= octets.len() && held <= octets.len());
     }
-});
+}

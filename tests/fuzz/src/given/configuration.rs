@@ -1,14 +1,13 @@
 //! Octets as a configuration file (design section 5), read from a file as a node reads it.
 //! A mistake is told with a line and column that exist; settings written in words are the same settings when they are
-//! read again. Run by `cargo fuzz run configuration`.
-#![no_main]
+//! read again. Called by the target `given`.
 
 use std::fs;
 
-use libfuzzer_sys::fuzz_target;
 use mga_node::daemon::config::{ConfigError, Given};
 
-fuzz_target!(|octets: &[u8]| {
+/// Panics where that does not hold.
+pub fn check(octets: &[u8]) {
     let path = std::env::temp_dir().join(format!("mga-node-fuzz-{}.toml", std::process::id()));
     fs::write(&path, octets).expect("a scratch file");
     let given = Given::read(&path);
@@ -29,4 +28,4 @@ fuzz_target!(|octets: &[u8]| {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-});
+}
