@@ -11,6 +11,7 @@ use mga_node::protocol::action::Action;
 use mga_node::protocol::binding::cache::Binding;
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::haa::{Haa, HaaConfig};
+use mga_node::protocol::role::Role;
 use mga_node::wire::destination_options::home_address_header;
 use mga_node::wire::ipv6::{self, Ipv6Header, next_header};
 use mga_node::wire::mobility::{

@@ -12,6 +12,7 @@ use crate::protocol::auth::members::MemberChange;
 use crate::protocol::clock::Instant;
 use crate::protocol::counters::Counters;
 use crate::protocol::haa::{BindingView, GroupStatus, Haa, HaaCommand};
+use crate::protocol::role::Role;
 
 /// A node of one role.
 pub enum Node {
@@ -39,31 +40,35 @@ pub enum NodeCommand {
 }
 
 impl Node {
+    fn role(&self) -> &dyn Role {
+        match self {
+            Node::Haa(node) => node.as_ref(),
+            Node::Ar(node) => node.as_ref(),
+            Node::Ai(node) => node.as_ref(),
+        }
+    }
+
+    fn role_mut(&mut self) -> &mut dyn Role {
+        match self {
+            Node::Haa(node) => node.as_mut(),
+            Node::Ar(node) => node.as_mut(),
+            Node::Ai(node) => node.as_mut(),
+        }
+    }
+
     /// A packet that no rule took.
     pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
-        match self {
-            Node::Haa(node) => node.handle_packet(now, packet),
-            Node::Ar(node) => node.handle_packet(now, packet),
-            Node::Ai(node) => node.handle_packet(now, packet),
-        }
+        self.role_mut().handle_packet(now, packet)
     }
 
     /// What the data path noticed.
     pub fn handle_observation(&mut self, now: Instant, observation: Observation) {
-        match self {
-            Node::Haa(node) => node.handle_observation(now, observation),
-            Node::Ar(node) => node.handle_observation(now, observation),
-            Node::Ai(node) => node.handle_observation(now, observation),
-        }
+        self.role_mut().handle_observation(now, observation)
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        match self {
-            Node::Haa(node) => node.handle_timeout(now),
-            Node::Ar(node) => node.handle_timeout(now),
-            Node::Ai(node) => node.handle_timeout(now),
-        }
+        self.role_mut().handle_timeout(now)
     }
 
     /// Carries a command out.
@@ -157,46 +162,27 @@ impl Node {
 
     /// The next thing to be done.
     pub fn poll_action(&mut self) -> Option<Action> {
-        match self {
-            Node::Haa(node) => node.poll_action(),
-            Node::Ar(node) => node.poll_action(),
-            Node::Ai(node) => node.poll_action(),
-        }
+        self.role_mut().poll_action()
     }
 
     /// When `handle_timeout` must be called, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        match self {
-            Node::Haa(node) => node.poll_timeout(),
-            Node::Ar(node) => node.poll_timeout(),
-            Node::Ai(node) => node.poll_timeout(),
-        }
+        self.role().poll_timeout()
     }
 
     /// When the binding is over that the rule with this key stands for, unless it is renewed.
     pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
-        match self {
-            Node::Haa(node) => node.holds_until(key),
-            Node::Ar(node) => node.holds_until(key),
-            Node::Ai(node) => node.holds_until(key),
-        }
+        self.role().holds_until(key)
     }
 
     /// True when a shutdown has nothing left to wait for.
     pub fn is_finished(&self) -> bool {
-        match self {
-            Node::Haa(_) | Node::Ai(_) => true,
-            Node::Ar(node) => node.is_finished(),
-        }
+        self.role().is_finished()
     }
 
     /// What was counted.
     pub fn counters(&self) -> &Counters {
-        match self {
-            Node::Haa(node) => node.counters(),
-            Node::Ar(node) => node.counters(),
-            Node::Ai(node) => node.counters(),
-        }
+        self.role().counters()
     }
 
     /// The binding cache of an agent or initiator.

@@ -36,11 +36,12 @@ impl Refusal {
         packet.misplaced_home_address.then(|| Self::silent("home-address.misplaced", reason, clause))
     }
 
-    /// RFC 3775 6.4, 8.2: a type 2 routing header ends, silently, at a node that has no home address.
-    pub fn of_routing_header(packet: &Packet<'_>) -> Option<Self> {
+    /// The same at a node that has no home address, where a type 2 routing header ends silently, too (RFC 3775 6.4, 8.2).
+    pub fn at_stationary(packet: &Packet<'_>) -> Option<Self> {
         let reason = "a type 2 routing header, and this node has no home address";
-        (packet.routing2.is_some() || packet.routing2_malformed)
-            .then(|| Self::silent("routing-header.refused", reason, "RFC 3775 6.4"))
+        let routed = packet.routing2.is_some() || packet.routing2_malformed;
+        let refused = || routed.then(|| Self::silent("routing-header.refused", reason, "RFC 3775 6.4"));
+        Self::of_home_address(packet).or_else(refused)
     }
 
     /// A refusal that is not answered.

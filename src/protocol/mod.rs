@@ -25,5 +25,6 @@ pub mod prefix_discovery;
 pub mod random;
 pub mod rate_limit;
 pub mod report;
+pub mod role;
 pub mod router_advertisement;
 pub mod select;

@@ -12,6 +12,7 @@ use mga_node::protocol::auth::seal::{SealKey, seal};
 use mga_node::protocol::auth::tokens::binding_management_key;
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::random::SeededRandom;
+pub use mga_node::protocol::role::Role;
 use mga_node::wire::icmpv6::{Icmpv6, Icmpv6Message};
 use mga_node::wire::ipv6::{self, Ipv6Header, next_header};
 use mga_node::wire::mobility::{

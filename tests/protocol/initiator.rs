@@ -94,7 +94,10 @@ pub fn emitted() -> Vec<Signal> {
     ] {
         emitted.extend(signal(&ai.answers(at(2.0), &said)));
     }
-    ai.observe(at(30.0), Observation::InUse(RuleKey::between(RuleKind::RoutingHeaderOut, ANYCAST, AI1)));
+    ai.handle_observation(
+        at(30.0),
+        Observation::InUse(RuleKey::between(RuleKind::RoutingHeaderOut, ANYCAST, AI1)),
+    );
     let later: Vec<Action> = ai.pass(at(38.0)).into_iter().map(|(_, action)| action).collect();
     emitted.extend(signal(&sent(&later)));
     emitted
@@ -169,10 +172,10 @@ fn c011_c054_floods_leave_no_state() {
     for step in 0..20_000_u32 {
         let source = Ipv6Addr::from(u128::from(STRANGER) + u128::from(step) + 1);
         let now = at(2.0 + f64::from(step) / 1e4);
-        ai.packet(now, &mobility(source, AI1, None, init(step % 2 == 0)));
+        ai.handle_packet(now, &mobility(source, AI1, None, init(step % 2 == 0)));
         let mut key = tokens.key();
         key[..4].copy_from_slice(&step.to_be_bytes());
-        ai.packet(now, &Update { source, key: Some(key), ..tokens.update(16) }.packet());
+        ai.handle_packet(now, &Update { source, key: Some(key), ..tokens.update(16) }.packet());
         ai.actions();
     }
     assert_eq!(bound(&ai, at(4.0)), [(AR1, 15)]);
@@ -506,7 +509,10 @@ fn c062_expiry_removes_both_rules() {
 #[test]
 fn c063_a_binding_in_use_is_asked_to_be_refreshed_twice_through_the_agent() {
     let (mut ai, tokens) = authorised();
-    ai.observe(at(30.0), Observation::InUse(RuleKey::between(RuleKind::RoutingHeaderOut, ANYCAST, AI1)));
+    ai.handle_observation(
+        at(30.0),
+        Observation::InUse(RuleKey::between(RuleKind::RoutingHeaderOut, ANYCAST, AI1)),
+    );
     let asked = |done: Vec<(Instant, Action)>| -> Vec<Instant> {
         let requests = done.into_iter().filter_map(|(when, action)| match action {
             Action::Send(packet) => Some((when, Signal::of(&packet).expect("a Mobility Header"))),
@@ -541,11 +547,11 @@ fn unreachable() -> Vec<u8> {
 fn c064_persistent_unreachability_ends_a_binding_and_a_burst_does_not() {
     let (mut ai, _) = authorised();
     for _ in 0..100 {
-        ai.packet(at(2.0), &unreachable());
+        ai.handle_packet(at(2.0), &unreachable());
     }
     assert_eq!(bound(&ai, at(2.0)), [(AR1, 15)]);
     for second in 3..=5 {
-        ai.packet(at(f64::from(second)), &unreachable());
+        ai.handle_packet(at(f64::from(second)), &unreachable());
     }
     assert!(ai.bindings(at(5.0)).is_empty());
 }

@@ -96,7 +96,7 @@ fn m006_m008_m009_a_payload_protocol_is_a_parameter_problem_at_that_octet() {
 #[test]
 fn m007_m010_the_error_goes_to_the_packets_source_and_the_binding_stays() {
     let mut haa = Haa::new(HaaConfig { ..agent::config() });
-    haa.packet(at(1.0), &Update::home(5).packet());
+    haa.handle_packet(at(1.0), &Update::home(5).packet());
     let mut octets = header(5, 1);
     octets[0] = 58;
     let answers = haa.answers(at(2.0), &raw_mobility(AR2, AGENT, Some(ANYCAST), &octets));
@@ -134,7 +134,7 @@ fn m015_the_checksum_is_over_the_home_address() {
     wrong.splice(64.., octets);
     assert!(signal(&haa.answers(at(1.0), &wrong)).is_none());
     assert!(haa.bindings(at(1.0)).is_empty());
-    haa.packet(at(1.0), &right);
+    haa.handle_packet(at(1.0), &right);
     assert_eq!(haa.bindings(at(1.0)).len(), 1);
 }
 
@@ -179,7 +179,7 @@ fn m019_reserved_fields_are_ignored() {
     let mut haa = Haa::new(agent::config());
     let mut octets = Update::home(5).packet()[64..].to_vec();
     octets[3] = 0xff;
-    haa.packet(at(1.0), &raw_mobility(AR1, AGENT, Some(ANYCAST), &octets));
+    haa.handle_packet(at(1.0), &raw_mobility(AR1, AGENT, Some(ANYCAST), &octets));
     assert_eq!(haa.bindings(at(1.0)).len(), 1);
 }
 
@@ -191,13 +191,13 @@ fn m021_m023_m024_unknown_options_and_padding_are_skipped() {
         [vec![unknown.clone(), alternate.clone()], vec![alternate.clone(), unknown.clone(), unknown]]
     {
         let mut haa = Haa::new(agent::config());
-        haa.packet(at(1.0), &Update { options, ..Update::home(5) }.packet());
+        haa.handle_packet(at(1.0), &Update { options, ..Update::home(5) }.packet());
         assert_eq!(haa.bindings(at(1.0))[0].care_of, AR2);
     }
     let mut haa = Haa::new(agent::config());
     let mut octets = Update::home(5).packet()[64..].to_vec();
     octets[12..].copy_from_slice(&[1, 2, 0xde, 0xad]);
-    haa.packet(at(1.0), &raw_mobility(AR1, AGENT, Some(ANYCAST), &octets));
+    haa.handle_packet(at(1.0), &raw_mobility(AR1, AGENT, Some(ANYCAST), &octets));
     assert_eq!(haa.bindings(at(1.0)).len(), 1, "padding that is not zero, exactly to the end");
 }
 
@@ -292,7 +292,7 @@ fn c072_a_type_2_routing_header_ends_silently_where_there_is_no_home_address() {
                 payload.extend(upper);
                 let outer = mga_node::wire::Ipv6Header::new(43, 64, STRANGER, own);
                 role.actions();
-                role.packet(at(1.0), &mga_node::wire::ipv6::packet(outer, &payload));
+                role.handle_packet(at(1.0), &mga_node::wire::ipv6::packet(outer, &payload));
                 let acted = role.actions().into_iter().find(|action| !matches!(action, Action::Report(_)));
                 assert_eq!(acted, None, "{name}: {protocol} {length} {segments_left}");
             }
@@ -302,7 +302,7 @@ fn c072_a_type_2_routing_header_ends_silently_where_there_is_no_home_address() {
         payload.extend([0; 8]);
         let outer = mga_node::wire::Ipv6Header::new(43, 64, STRANGER, own);
         let packet = mga_node::wire::ipv6::packet(outer, &payload);
-        role.packet(at(1.0), &packet);
+        role.handle_packet(at(1.0), &packet);
         assert!(role.actions().contains(&Action::Deliver(packet)), "{name}");
     }
 }

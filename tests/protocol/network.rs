@@ -136,7 +136,11 @@ impl<'a> Network<'a> {
         loop {
             self.settle();
             let arrival = self.on_the_way.first_key_value().map(|((when, _), _)| *when);
-            let timer = self.nodes.values_mut().filter_map(|node| node.role().deadline()).min();
+            let timer = self
+                .nodes
+                .values_mut()
+                .filter_map(|node| node.role().poll_timeout().map(|(due, _)| due))
+                .min();
             let next = [arrival, timer].into_iter().flatten().min().filter(|next| *next <= end);
             let Some(next) = next else { break };
             self.now = self.now.max(next);
@@ -146,8 +150,8 @@ impl<'a> Network<'a> {
             }
             let now = self.now;
             for node in self.nodes.values_mut() {
-                if node.role().deadline().is_some_and(|due| due <= now) {
-                    node.role().timeout(now);
+                if node.role().poll_timeout().is_some_and(|(due, _)| due <= now) {
+                    node.role().handle_timeout(now);
                 }
             }
         }
@@ -158,7 +162,7 @@ impl<'a> Network<'a> {
     fn settle(&mut self) {
         let mut packets = VecDeque::new();
         for (address, node) in &mut self.nodes {
-            while let Some(action) = node.role().action() {
+            while let Some(action) = node.role().poll_action() {
                 match action {
                     Action::Send(packet) => packets.push_back((*address, true, packet)),
                     Action::Deliver(packet) => packets.push_back((*address, false, packet)),
@@ -170,13 +174,13 @@ impl<'a> Network<'a> {
                         let mut seen = Vec::new();
                         node.forwarder().install_group(self.now, group, &mut seen);
                         for observation in seen {
-                            node.role().observe(self.now, observation);
+                            node.role().handle_observation(self.now, observation);
                         }
                     }
                     Action::RemoveGroup(anycast) => node.forwarder().remove_group(&anycast),
                     Action::CountSources(anycast) => {
                         let of = node.forwarder().sources_per_member(self.now, &anycast);
-                        node.role().observe(self.now, Observation::Sources { anycast, of });
+                        node.role().handle_observation(self.now, Observation::Sources { anycast, of });
                     }
                     Action::SendToGroup(packet) => {
                         let mut buffer = PacketBuffer::new(&packet);
@@ -236,10 +240,10 @@ impl<'a> Network<'a> {
         let fate = node.forwarder().forward(now, direction, &mut buffer, &mut observed);
         let packet = buffer.as_slice().to_vec();
         if matches!(fate, Fate::Role | Fate::DeliverAndRole) {
-            node.role().packet(now, &packet);
+            node.role().handle_packet(now, &packet);
         }
         for observation in observed {
-            node.role().observe(now, observation);
+            node.role().handle_observation(now, observation);
         }
         match fate {
             Fate::Send => self.transmit(host, packet),
@@ -305,7 +309,7 @@ impl<'a> Network<'a> {
             && destination == host
             && let Some(node) = self.nodes.get_mut(&host)
         {
-            node.role().packet(now, &packet);
+            node.role().handle_packet(now, &packet);
         }
     }
 

@@ -84,13 +84,13 @@ impl Target {
     }
 
     fn feed(&mut self, now: Instant, bytes: &[u8]) {
-        self.role.packet(now, bytes);
+        self.role.handle_packet(now, bytes);
         self.check();
         for direction in [Direction::Inbound, Direction::Outbound] {
             let (mut packet, mut seen) = (PacketBuffer::new(bytes), Vec::new());
             self.forwarder.forward(now, direction, &mut packet, &mut seen);
             for observation in seen {
-                self.role.observe(now, observation);
+                self.role.handle_observation(now, observation);
             }
             self.check();
         }
@@ -98,8 +98,8 @@ impl Target {
 
     fn wait(&mut self, now: Instant) {
         for _ in 0..10_000 {
-            let Some(due) = self.role.deadline().filter(|due| *due <= now) else { return };
-            self.role.timeout(due);
+            let Some((due, _)) = self.role.poll_timeout().filter(|(due, _)| *due <= now) else { return };
+            self.role.handle_timeout(due);
             self.check();
         }
         panic!("a timer spins");
@@ -231,7 +231,7 @@ proptest! {
             now = now + Duration::from_secs(300_000);
             if target.own != AR1 {
                 target.wait(now);
-                prop_assert_eq!(target.role.deadline(), None);
+                prop_assert_eq!(target.role.poll_timeout(), None);
                 prop_assert!(target.forwarder.rules().is_empty());
             }
         }
@@ -258,7 +258,7 @@ proptest! {
         let mut ar = registered();
         let mut now = at(1.0);
         for (anycast, peer, wait) in seen {
-            ar.observe(now, Observation::TunnelledPeer { anycast, peer });
+            ar.handle_observation(now, Observation::TunnelledPeer { anycast, peer });
             now = now + Duration::from_millis(wait);
             for (_, action) in ar.pass(now) {
                 if let Action::Send(packet) = action {

@@ -376,7 +376,7 @@ impl Exchange {
     /// Starts one by a packet of the tunnel.
     fn begin(ar: &mut Ar, now: Instant) -> Self {
         ar.actions();
-        ar.observe(now, Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+        ar.handle_observation(now, Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
         Self::read(&sent(&ar.actions())).expect("both test inits")
     }
 
@@ -423,7 +423,7 @@ fn optimised() -> (Ar, u16) {
 pub fn emitted() -> Vec<Signal> {
     let mut emitted = asked(&sent(&start(config()).actions()));
     let mut ar = with_lifetime(1000);
-    ar.observe(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+    ar.handle_observation(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
     let inits = sent(&ar.actions());
     emitted.extend(asked(&inits));
     let exchange = Exchange::read(&inits).expect("both test inits");
@@ -604,14 +604,17 @@ fn not_spoken(packet: &[u8]) -> Vec<u8> {
 #[test]
 fn n060_n062_a_parameter_problem_marks_a_plain_initiator_for_420_seconds() {
     let mut ar = with_lifetime(1000);
-    ar.observe(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+    ar.handle_observation(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
     let care_of_init = sent(&ar.actions()).into_iter().find(|p| Signal::of(p).is_some()).expect("a CoTI");
     ar.handle_packet(at(1.1), &not_spoken(&care_of_init));
     assert_eq!(view(&ar, at(1.1)), Some("plain"));
     ar.actions();
     for second in 2..421 {
         ar.pass(at(f64::from(second)));
-        ar.observe(at(f64::from(second)), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+        ar.handle_observation(
+            at(f64::from(second)),
+            Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 },
+        );
         assert!(sent(&ar.actions()).is_empty());
     }
     ar.pass(at(422.0));
@@ -646,7 +649,7 @@ fn n061_a_parameter_problem_about_the_option_ends_the_optimisation() {
         assert_eq!(done.contains(&Action::RemoveRule(key)), expected == "plain");
         if expected == "plain" {
             assert!(done.iter().any(|action| matches!(action, Action::Report(_))), "it is logged");
-            ar.observe(at(3.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+            ar.handle_observation(at(3.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
             assert!(sent(&ar.actions()).is_empty(), "and left alone");
         }
     }
@@ -698,13 +701,13 @@ fn n012_the_anycast_address_is_not_used_before_it_is_bound() {
 fn n067_n076_no_optimisation_with_the_agent_link_local_peers_or_when_disabled() {
     let mut ar = registered();
     for peer in [AGENT, LINK_LOCAL, GROUP, AR1] {
-        ar.observe(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer });
+        ar.handle_observation(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer });
         assert!(ar.actions().is_empty(), "{peer}");
     }
     let mut ar = start(ArConfig { route_optimisation: false, ..config() });
     ar.handle_packet(at(0.0), &acknowledgement(0, 500, 10));
     ar.actions();
-    ar.observe(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+    ar.handle_observation(at(1.0), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
     assert!(ar.actions().is_empty());
 }
 
@@ -735,7 +738,7 @@ fn n080_n081_binding_error_1_ends_the_optimisation_and_the_next_packet_begins_ag
     ar.handle_packet(at(2.0), &binding_error(1));
     let rule = RuleKey::between(RuleKind::HomeAddressOut, ANYCAST, AI2);
     assert!(ar.actions().contains(&Action::RemoveRule(rule)));
-    ar.observe(at(2.5), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+    ar.handle_observation(at(2.5), Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
     assert!(ar.actions().is_empty(), "not at once");
     Exchange::begin(&mut ar, at(3.1)).finish(&mut ar, at(3.1));
 }
@@ -777,13 +780,13 @@ fn n007_test_inits_and_updates_to_an_initiator_keep_the_rate_too() {
                 Message::CareOfTestInit(_) => times.push(now),
                 Message::HomeTestInit(init) => {
                     let exchange = Exchange { home: init.cookie, care_of: [0; 8] };
-                    ar.packet(now, &exchange.home_test());
+                    ar.handle_packet(now, &exchange.home_test());
                 }
                 _ => {}
             }
             if let Message::CareOfTestInit(init) = &signal.header.message {
                 let exchange = Exchange { home: [0; 8], care_of: init.cookie };
-                ar.packet(now, &exchange.care_of_test());
+                ar.handle_packet(now, &exchange.care_of_test());
             }
         }
     }
@@ -813,7 +816,7 @@ fn forged_sources_are_tested_at_a_bounded_rate_and_do_not_push_out_what_works() 
     for step in 0..50_000_u32 {
         let now = at(2.0 + f64::from(step) / 5000.0);
         let peer = Ipv6Addr::from(u128::from(STRANGER) + u128::from(step) + 1);
-        ar.observe(now, Observation::TunnelledPeer { anycast: ANYCAST, peer });
+        ar.handle_observation(now, Observation::TunnelledPeer { anycast: ANYCAST, peer });
         inits += sent(&ar.actions()).len();
     }
     assert!(inits <= 2 * (64 + 20 * 10 + 1), "{inits} messages for 10 s of forged sources");

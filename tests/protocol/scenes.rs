@@ -319,8 +319,10 @@ fn x014_a_successor_takes_an_initiator_over_by_135_and_the_retry() {
     drop(network);
     // AR1 hears of AI2 through its tunnel, as when AI2 pings it from a second address.
     let now = now + seconds(1);
-    ar1.role
-        .observe(now, mga_node::protocol::action::Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 });
+    ar1.role.handle_observation(
+        now,
+        mga_node::protocol::action::Observation::TunnelledPeer { anycast: ANYCAST, peer: AI2 },
+    );
     let mut network = Network::new(vec![(AGENT, &mut haa), (AR1, &mut ar1), (AI2, &mut ai2)]);
     network.now = now;
     network.run(seconds(1));

@@ -5,12 +5,10 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use mga_node::protocol::action::{Action, Observation};
-use mga_node::protocol::ai::Ai;
-use mga_node::protocol::ar::Ar;
+use mga_node::protocol::action::Action;
 use mga_node::protocol::auth::seal::{SealKey, is_sealed_by, seal};
 use mga_node::protocol::clock::Instant;
-use mga_node::protocol::haa::Haa;
+pub use mga_node::protocol::role::Role;
 use mga_node::wire::Packet;
 use mga_node::wire::destination_options::home_address_header;
 use mga_node::wire::icmpv6::{Icmpv6, Icmpv6Message};
@@ -47,23 +45,17 @@ pub fn at(seconds: f64) -> Instant {
     Instant::from_start(Duration::from_secs_f64(seconds))
 }
 
-/// What `daemon` sees of every role.
-pub trait Role {
-    fn packet(&mut self, now: Instant, bytes: &[u8]);
-    fn observe(&mut self, now: Instant, observation: Observation);
-    fn timeout(&mut self, now: Instant);
-    fn action(&mut self) -> Option<Action>;
-    fn deadline(&self) -> Option<Instant>;
-
+/// What tests do with every role.
+pub trait Driven: Role {
     /// Everything that is to be done now.
     fn actions(&mut self) -> Vec<Action> {
-        std::iter::from_fn(|| self.action()).collect()
+        std::iter::from_fn(|| self.poll_action()).collect()
     }
 
     /// The packets that answer `bytes`; everything else is dropped.
     fn answers(&mut self, now: Instant, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.actions();
-        self.packet(now, bytes);
+        self.handle_packet(now, bytes);
         sent(&self.actions())
     }
 
@@ -72,39 +64,15 @@ pub trait Role {
         let mut done = Vec::new();
         for _ in 0..100_000 {
             done.extend(self.actions().into_iter().map(|action| (now, action)));
-            let Some(due) = self.deadline().filter(|due| *due <= now) else { return done };
-            self.timeout(due);
+            let Some((due, _)) = self.poll_timeout().filter(|(due, _)| *due <= now) else { return done };
+            self.handle_timeout(due);
             done.extend(self.actions().into_iter().map(|action| (due, action)));
         }
-        panic!("a timer spins at {:?}", self.deadline());
+        panic!("a timer spins at {:?}", self.poll_timeout());
     }
 }
 
-macro_rules! role {
-    ($role:ty) => {
-        impl Role for $role {
-            fn packet(&mut self, now: Instant, bytes: &[u8]) {
-                self.handle_packet(now, bytes);
-            }
-            fn observe(&mut self, now: Instant, observation: Observation) {
-                self.handle_observation(now, observation);
-            }
-            fn timeout(&mut self, now: Instant) {
-                self.handle_timeout(now);
-            }
-            fn action(&mut self) -> Option<Action> {
-                self.poll_action()
-            }
-            fn deadline(&self) -> Option<Instant> {
-                self.poll_timeout().map(|(due, _)| due)
-            }
-        }
-    };
-}
-
-role!(Haa);
-role!(Ar);
-role!(Ai);
+impl<R: Role + ?Sized> Driven for R {}
 
 /// The packets among `actions`.
 pub fn sent(actions: &[Action]) -> Vec<Vec<u8>> {

@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use mga_node::forwarding::user::{Direction, Fate, Forwarder};
 use mga_node::pcap::capture::Frame;
-use mga_node::protocol::action::{Action, Observation, RuleKind};
-use mga_node::protocol::ai::Ai;
-use mga_node::protocol::ar::Ar;
+use mga_node::protocol::action::{Action, RuleKind};
 use mga_node::protocol::clock::Instant;
-use mga_node::protocol::haa::Haa;
+use mga_node::protocol::role::Role;
 use mga_node::wire::ipv6::next_header;
 use mga_node::wire::rewrite::{strip_home_address, strip_routing2};
 use mga_node::wire::tunnel::decapsulate;
@@ -24,41 +22,6 @@ use crate::recording::{Recording, source_of};
 
 /// Octets that the recorded links took.
 const LINK_MTU: usize = 1500;
-
-/// What every role does with packets and time.
-pub trait Role {
-    fn packet(&mut self, now: Instant, bytes: &[u8]);
-    fn observe(&mut self, now: Instant, observation: Observation);
-    fn timeout(&mut self, now: Instant);
-    fn action(&mut self) -> Option<Action>;
-    fn deadline(&self) -> Option<Instant>;
-}
-
-macro_rules! role {
-    ($role:ty) => {
-        impl Role for $role {
-            fn packet(&mut self, now: Instant, bytes: &[u8]) {
-                self.handle_packet(now, bytes);
-            }
-            fn observe(&mut self, now: Instant, observation: Observation) {
-                self.handle_observation(now, observation);
-            }
-            fn timeout(&mut self, now: Instant) {
-                self.handle_timeout(now);
-            }
-            fn action(&mut self) -> Option<Action> {
-                self.poll_action()
-            }
-            fn deadline(&self) -> Option<Instant> {
-                self.poll_timeout().map(|(due, _)| due)
-            }
-        }
-    };
-}
-
-role!(Haa);
-role!(Ai);
-role!(Ar);
 
 /// What a node's stack does beside Mobile IPv6.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -212,11 +175,11 @@ impl<'a, R: Role> Replayer<'a, R> {
     fn pass(&mut self, at: Duration, adapt: &mut dyn Adapt) {
         let until = self.instant(at);
         for _ in 0..100_000 {
-            let Some(due) = self.role.deadline().filter(|due| *due <= until) else { return };
-            self.role.timeout(due);
+            let Some((due, _)) = self.role.poll_timeout().filter(|(due, _)| *due <= until) else { return };
+            self.role.handle_timeout(due);
             self.tell(self.moment(due), adapt);
         }
-        panic!("a timer spins at {:?}", self.role.deadline());
+        panic!("a timer spins at {:?}", self.role.poll_timeout());
     }
 
     /// A packet comes in from the link.
@@ -240,7 +203,7 @@ impl<'a, R: Role> Replayer<'a, R> {
             self.decide(now, Direction::Inbound, packet);
         } else if first == next_header::ICMPV6 && !matches!(parsed.payload().first(), Some(128 | 129)) {
             // The copy that the tap takes.
-            self.role.packet(now, &packet);
+            self.role.handle_packet(now, &packet);
         }
         self.settle(now);
     }
@@ -255,7 +218,7 @@ impl<'a, R: Role> Replayer<'a, R> {
     /// What the node's own host said to everybody on its link, which the node hears too.
     fn hear_own(&mut self, frame: &Frame) {
         let now = self.instant(frame.at);
-        self.role.packet(now, &frame.ipv6);
+        self.role.handle_packet(now, &frame.ipv6);
         self.settle(now);
     }
 
@@ -281,10 +244,10 @@ impl<'a, R: Role> Replayer<'a, R> {
         let fate = self.forwarder.forward(now, direction, &mut buffer, &mut observed);
         let packet = buffer.as_slice().to_vec();
         if matches!(fate, Fate::Role | Fate::DeliverAndRole) {
-            self.role.packet(now, &packet);
+            self.role.handle_packet(now, &packet);
         }
         for observation in observed {
-            self.role.observe(now, observation);
+            self.role.handle_observation(now, observation);
         }
         match fate {
             Fate::Send if packet.len() > LINK_MTU => {
@@ -316,7 +279,7 @@ impl<'a, R: Role> Replayer<'a, R> {
 
     /// Does what the role wants done.
     fn settle(&mut self, now: Instant) {
-        while let Some(action) = self.role.action() {
+        while let Some(action) = self.role.poll_action() {
             match action {
                 Action::Send(packet) => self.transmit(now, packet),
                 Action::Deliver(packet) => self.deliver(now, packet),

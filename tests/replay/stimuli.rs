@@ -14,6 +14,7 @@ use mga_node::protocol::ar::{AnycastConfig, Ar, ArConfig, ReverseTunnelEnd};
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::haa::Haa;
 use mga_node::protocol::random::SeededRandom;
+use mga_node::protocol::role::Role;
 use mga_node::wire::Packet;
 use mga_node::wire::destination_options::home_address_header;
 use mga_node::wire::ipv6::{self, Ipv6Header, next_header};
@@ -23,7 +24,7 @@ use crate::adapt::{AsRecorded, Questions, Tokens};
 use crate::agent;
 use crate::judge::{Cast, Judge};
 use crate::recording::{Recording, frames};
-use crate::replayer::{Order, Replayer, Role, Stack, instant};
+use crate::replayer::{Order, Replayer, Stack, instant};
 
 const AI1: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 2);
 const AR1: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 4, 0, 0, 0, 2);
@@ -83,7 +84,7 @@ fn is_for_the_link(packet: &[u8]) -> bool {
 /// A packet that was not kept goes in shortly before a capture.
 fn aside<R: Role + 'static>(capture: &str, packet: Vec<u8>) -> Order<R> {
     let at = frames(capture).first().expect("a stimulus").at - BEFORE;
-    Order { at, act: Box::new(move |role, now| role.packet(now, &packet)) }
+    Order { at, act: Box::new(move |role, now| role.handle_packet(now, &packet)) }
 }
 
 fn named<'a>(captures: &'a [String], stem: &str) -> &'a str {

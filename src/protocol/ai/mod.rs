@@ -16,6 +16,7 @@ use super::haa::BindingView;
 use super::input::{self, AnswerLimits, Refusal};
 use super::random::Random;
 use super::report::Report;
+use super::role::Role;
 use crate::wire::chain::Packet;
 use crate::wire::icmpv6::ErrorReason;
 use crate::wire::ipv6::next_header;
@@ -102,15 +103,15 @@ impl Ai {
         self.policy = policy;
         self
     }
+}
 
-    /// A packet that no forwarding rule took, or a copy of an ICMPv6 message.
-    pub fn handle_packet(&mut self, now: Instant, bytes: &[u8]) {
+impl Role for Ai {
+    fn handle_packet(&mut self, now: Instant, bytes: &[u8]) {
         let Ok(packet) = Packet::parse(bytes) else {
             self.counters.count("packet.malformed");
             return;
         };
-        let malplaced = Refusal::of_home_address(&packet).or_else(|| Refusal::of_routing_header(&packet));
-        if let Some(refusal) = malplaced {
+        if let Some(refusal) = Refusal::at_stationary(&packet) {
             return self.refuse(&packet, refusal);
         }
         if !self.policy.route_optimisation && self.refuse_as_plain_host(now, &packet) {
@@ -127,6 +128,48 @@ impl Ai {
         }
     }
 
+    fn handle_observation(&mut self, now: Instant, observation: Observation) {
+        if let Observation::InUse(key) = observation
+            && let Some(usage) = self.usage.get_mut(&(key.anycast, key.peer))
+        {
+            usage.used = now;
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(binding) = self.cache.take_expired(now) {
+            self.withdraw(now, &binding);
+            let report =
+                Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
+            self.report(report.because("no refresh arrived within its lifetime", "RFC 3775 9.6"));
+        }
+        while let Some((at, key)) = self.refreshes.first().copied().filter(|(at, _)| *at <= now) {
+            self.refreshes.remove(&(at, key));
+            self.request_refresh(now, key);
+        }
+        self.forget_spent(now);
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
+        let refresh = self.refreshes.first().map(|(at, _)| (*at, "binding refresh request"));
+        [expiry, refresh].into_iter().flatten().min()
+    }
+
+    fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
+        self.cache.get(&(key.anycast, key.peer)).map(|binding| binding.expires)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+impl Ai {
     /// Answers what a host without Mobile IPv6 does not know as such a host does (RFC 8200 4.2, RFC 4443 3.4): the
     /// home address option with Parameter Problem code 2, the Mobility Header with code 1. False when there is
     /// neither.
@@ -149,30 +192,6 @@ impl Ai {
         true
     }
 
-    /// What the data path noticed.
-    pub fn handle_observation(&mut self, now: Instant, observation: Observation) {
-        if let Observation::InUse(key) = observation
-            && let Some(usage) = self.usage.get_mut(&(key.anycast, key.peer))
-        {
-            usage.used = now;
-        }
-    }
-
-    /// Lets time pass: ends lifetimes, asks for refreshes.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(binding) = self.cache.take_expired(now) {
-            self.withdraw(now, &binding);
-            let report =
-                Report::info("binding-expired").anycast(binding.home_address).care_of(binding.care_of);
-            self.report(report.because("no refresh arrived within its lifetime", "RFC 3775 9.6"));
-        }
-        while let Some((at, key)) = self.refreshes.first().copied().filter(|(at, _)| *at <= now) {
-            self.refreshes.remove(&(at, key));
-            self.request_refresh(now, key);
-        }
-        self.forget_spent(now);
-    }
-
     /// Carries out an operator's command.
     pub fn handle_command(&mut self, now: Instant, command: &AiCommand) {
         let only = match command {
@@ -187,31 +206,9 @@ impl Ai {
         }
     }
 
-    /// The next thing to be done, in order.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
-    }
-
-    /// When `handle_timeout` must be called, and why.
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
-        let refresh = self.refreshes.first().map(|(at, _)| (*at, "binding refresh request"));
-        [expiry, refresh].into_iter().flatten().min()
-    }
-
     /// The binding cache.
     pub fn bindings(&self, now: Instant) -> Vec<BindingView> {
         self.cache.iter().map(|binding| BindingView::of(binding, now)).collect()
-    }
-
-    /// When the binding is over that the rule with this key stands for, unless it is renewed.
-    pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
-        self.cache.get(&(key.anycast, key.peer)).map(|binding| binding.expires)
-    }
-
-    /// What was counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     fn handle_mobility(&mut self, now: Instant, packet: &Packet<'_>) {

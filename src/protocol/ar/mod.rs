@@ -34,6 +34,7 @@ use super::pace::Pace;
 use super::random::Random;
 use super::rate_limit::TokenBucket;
 use super::report::Report;
+use super::role::Role;
 use crate::wire::chain::Packet;
 use crate::wire::ipv6::{Ipv6Header, next_header};
 use crate::wire::mobility::Lifetime;
@@ -266,10 +267,10 @@ impl Ar {
         self.policy = policy;
         self
     }
+}
 
-    /// A packet that no forwarding rule took, or a copy of an ICMPv6 message. Packets that came through the tunnel
-    /// arrive without their outer header.
-    pub fn handle_packet(&mut self, now: Instant, bytes: &[u8]) {
+impl Role for Ar {
+    fn handle_packet(&mut self, now: Instant, bytes: &[u8]) {
         let Ok(packet) = Packet::parse(bytes) else {
             self.counters.count("packet.malformed");
             return;
@@ -279,6 +280,111 @@ impl Ar {
         self.continue_leaving(now);
     }
 
+    fn handle_observation(&mut self, now: Instant, observation: Observation) {
+        match observation {
+            Observation::TunnelledPeer { anycast, peer } => {
+                if !self.is_agent(anycast, peer) {
+                    self.note_traffic(now, anycast);
+                }
+                self.offer_route_optimisation(now, anycast, peer);
+            }
+            Observation::InUse(key) => {
+                if matches!(key.kind, RuleKind::HomeAddressOut | RuleKind::RoutingHeaderIn) {
+                    self.note_traffic(now, key.anycast);
+                }
+                if let Some(correspondent) = self.correspondents.get_mut(&(key.anycast, key.peer)) {
+                    correspondent.used = now;
+                }
+            }
+            // An agent's affair.
+            Observation::MemberLeft { .. } | Observation::Sources { .. } => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .registrations
+            .iter()
+            .filter(|(_, r)| r.deadline().is_some_and(|at| at <= now))
+            .map(|(a, _)| *a)
+            .collect();
+        for anycast in due {
+            self.step_registration(now, anycast, |registration, random, pace| {
+                registration.timeout(now, random, pace)
+            });
+        }
+        let due: Vec<_> = self
+            .midway
+            .iter()
+            .filter(|(_, r)| r.deadline().is_some_and(|at| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            self.step_midway(now, key, |registration, random, pace| registration.timeout(now, random, pace));
+        }
+        self.service_timeouts(now);
+        self.home_timeouts(now);
+        self.prefix_timeouts(now);
+        let due: Vec<_> =
+            self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
+        for key in due {
+            self.step_correspondent(now, key, |correspondent, random, pace| {
+                correspondent.timeout(now, random, pace)
+            });
+        }
+        self.continue_leaving(now);
+        self.linger_timeouts(now);
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let registrations = self.registrations.values().filter_map(|r| Some((r.deadline()?, "registration")));
+        let peers = self.deadlines.first().map(|(at, _)| (*at, "route optimisation"));
+        let shutdown = self.shutdown_deadline.filter(|_| !self.is_finished()).map(|at| (at, "shutdown"));
+        let home = self.home.values().filter_map(|stay| Some((stay.deadline()?, "home link")));
+        let prefixes = self.prefixes.values().filter_map(|prefix| Some((prefix.deadline()?, "home prefix")));
+        let midway = self.midway.values().filter_map(|r| Some((r.deadline()?, "midway registration")));
+        let serving = self.services.values().filter(|_| self.shutdown_deadline.is_none());
+        let services = serving.filter_map(|service| Some((service.deadline()?, "service")));
+        let linger = self.linger.iter().map(|left| (left.until, "packets in flight"));
+        let basic = registrations.chain(peers).chain(shutdown).chain(home).chain(prefixes);
+        basic.chain(midway).chain(services).chain(linger).min()
+    }
+
+    // What is in flight may still be taken when a binding has ended.
+    fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
+        let RuleKey { kind, anycast, peer } = *key;
+        match kind {
+            RuleKind::HomeAddressOut => self.correspondents.get(&(anycast, peer))?.bound_until(),
+            RuleKind::MidwayTunnelIn => self.midway.get(&(anycast, peer))?.bound_until(),
+            RuleKind::ReverseTunnelIn => self.registrations.get(&anycast)?.bound_until(),
+            // Through a midway agent when there is no home agent.
+            RuleKind::ReverseTunnelOut | RuleKind::RoutingHeaderIn => {
+                let home = self.registrations.get(&anycast).and_then(Registration::bound_until);
+                let midway = self.midway_of(anycast).into_iter();
+                let midway = midway.filter_map(|key| self.midway.get(&key)?.bound_until()).max();
+                home.or(midway)
+            }
+            _ => None,
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.shutdown_deadline.is_some()
+            && self.registrations.values().chain(self.midway.values()).all(Registration::is_idle)
+            && self.correspondents.is_empty()
+            && self.linger.is_empty()
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+impl Ar {
     fn dispatch(&mut self, now: Instant, packet: &Packet<'_>) {
         let final_destination = packet.final_destination();
         let routing_is_mine = packet.routing2.is_none_or(|routing| {
@@ -330,64 +436,6 @@ impl Ar {
             }
             _ => self.actions.push_back(Action::Deliver(packet.bytes.to_vec())),
         }
-    }
-
-    /// What the data path noticed.
-    pub fn handle_observation(&mut self, now: Instant, observation: Observation) {
-        match observation {
-            Observation::TunnelledPeer { anycast, peer } => {
-                if !self.is_agent(anycast, peer) {
-                    self.note_traffic(now, anycast);
-                }
-                self.offer_route_optimisation(now, anycast, peer);
-            }
-            Observation::InUse(key) => {
-                if matches!(key.kind, RuleKind::HomeAddressOut | RuleKind::RoutingHeaderIn) {
-                    self.note_traffic(now, key.anycast);
-                }
-                if let Some(correspondent) = self.correspondents.get_mut(&(key.anycast, key.peer)) {
-                    correspondent.used = now;
-                }
-            }
-            // An agent's affair.
-            Observation::MemberLeft { .. } | Observation::Sources { .. } => {}
-        }
-    }
-
-    /// Lets time pass: retransmissions, refreshes, ends of lifetimes.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .registrations
-            .iter()
-            .filter(|(_, r)| r.deadline().is_some_and(|at| at <= now))
-            .map(|(a, _)| *a)
-            .collect();
-        for anycast in due {
-            self.step_registration(now, anycast, |registration, random, pace| {
-                registration.timeout(now, random, pace)
-            });
-        }
-        let due: Vec<_> = self
-            .midway
-            .iter()
-            .filter(|(_, r)| r.deadline().is_some_and(|at| at <= now))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in due {
-            self.step_midway(now, key, |registration, random, pace| registration.timeout(now, random, pace));
-        }
-        self.service_timeouts(now);
-        self.home_timeouts(now);
-        self.prefix_timeouts(now);
-        let due: Vec<_> =
-            self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
-        for key in due {
-            self.step_correspondent(now, key, |correspondent, random, pace| {
-                correspondent.timeout(now, random, pace)
-            });
-        }
-        self.continue_leaving(now);
-        self.linger_timeouts(now);
     }
 
     /// Carries out an operator's command.
@@ -458,34 +506,6 @@ impl Ar {
         }
     }
 
-    /// The next thing to be done, in order.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
-    }
-
-    /// When `handle_timeout` must be called, and why.
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let registrations = self.registrations.values().filter_map(|r| Some((r.deadline()?, "registration")));
-        let peers = self.deadlines.first().map(|(at, _)| (*at, "route optimisation"));
-        let shutdown = self.shutdown_deadline.filter(|_| !self.is_finished()).map(|at| (at, "shutdown"));
-        let home = self.home.values().filter_map(|stay| Some((stay.deadline()?, "home link")));
-        let prefixes = self.prefixes.values().filter_map(|prefix| Some((prefix.deadline()?, "home prefix")));
-        let midway = self.midway.values().filter_map(|r| Some((r.deadline()?, "midway registration")));
-        let serving = self.services.values().filter(|_| self.shutdown_deadline.is_none());
-        let services = serving.filter_map(|service| Some((service.deadline()?, "service")));
-        let linger = self.linger.iter().map(|left| (left.until, "packets in flight"));
-        let basic = registrations.chain(peers).chain(shutdown).chain(home).chain(prefixes);
-        basic.chain(midway).chain(services).chain(linger).min()
-    }
-
-    /// True when a shutdown has nothing left to wait for.
-    pub fn is_finished(&self) -> bool {
-        self.shutdown_deadline.is_some()
-            && self.registrations.values().chain(self.midway.values()).all(Registration::is_idle)
-            && self.correspondents.is_empty()
-            && self.linger.is_empty()
-    }
-
     /// The registrations with agents (RFC 3775 11.1, the part of the binding update list that concerns them), those
     /// with home agents first.
     pub fn registrations(&self, now: Instant) -> Vec<RegistrationView> {
@@ -497,30 +517,6 @@ impl Ar {
     /// The initiators (the rest of the binding update list).
     pub fn correspondents(&self, now: Instant) -> Vec<CorrespondentView> {
         self.correspondents.iter().map(|((anycast, peer), c)| c.view(*anycast, *peer, now)).collect()
-    }
-
-    /// When the binding is over that the rule with this key stands for, unless it is renewed; `None` for a rule without
-    /// one: what is in flight may still be taken when a binding has ended.
-    pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
-        let RuleKey { kind, anycast, peer } = *key;
-        match kind {
-            RuleKind::HomeAddressOut => self.correspondents.get(&(anycast, peer))?.bound_until(),
-            RuleKind::MidwayTunnelIn => self.midway.get(&(anycast, peer))?.bound_until(),
-            RuleKind::ReverseTunnelIn => self.registrations.get(&anycast)?.bound_until(),
-            // Through a midway agent when there is no home agent.
-            RuleKind::ReverseTunnelOut | RuleKind::RoutingHeaderIn => {
-                let home = self.registrations.get(&anycast).and_then(Registration::bound_until);
-                let midway = self.midway_of(anycast).into_iter();
-                let midway = midway.filter_map(|key| self.midway.get(&key)?.bound_until()).max();
-                home.or(midway)
-            }
-            _ => None,
-        }
-    }
-
-    /// What was counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     fn selected(&self, only: Option<Ipv6Addr>) -> Vec<Ipv6Addr> {

@@ -16,6 +16,7 @@ use super::home_prefixes::HomePrefixes;
 use super::input::{self, AnswerLimits, Refusal};
 use super::prefix_discovery::PrefixDiscovery;
 use super::report::Report;
+use super::role::Role;
 use super::router_advertisement::RouterAdvertisement;
 use crate::wire::chain::Packet;
 use crate::wire::icmpv6::{Icmpv6, Icmpv6Message};
@@ -116,15 +117,15 @@ impl Haa {
         agent.actions.extend(addresses);
         agent
     }
+}
 
-    /// A packet for the agent that no forwarding rule took. Nothing it contains can make this fail.
-    pub fn handle_packet(&mut self, now: Instant, bytes: &[u8]) {
+impl Role for Haa {
+    fn handle_packet(&mut self, now: Instant, bytes: &[u8]) {
         let Ok(packet) = Packet::parse(bytes) else {
             self.counters.count("packet.malformed");
             return;
         };
-        let malplaced = Refusal::of_home_address(&packet).or_else(|| Refusal::of_routing_header(&packet));
-        if let Some(refusal) = malplaced {
+        if let Some(refusal) = Refusal::at_stationary(&packet) {
             return self.refuse(&packet, refusal);
         }
         if self.link_locals.contains_key(&packet.header.destination) && !is_neighbor_discovery(&packet) {
@@ -147,9 +148,8 @@ impl Haa {
         }
     }
 
-    /// What the data path noticed: whose sources have to find another responder, and how many each member has. An agent
-    /// of the basic model needs none of it.
-    pub fn handle_observation(&mut self, _now: Instant, observation: Observation) {
+    // An agent of the basic model needs none of it.
+    fn handle_observation(&mut self, _now: Instant, observation: Observation) {
         match observation {
             Observation::MemberLeft { anycast, sources, .. } if sources > 0 => {
                 let report = Report::info("sources-moved").anycast(anycast).sources(sources);
@@ -160,8 +160,7 @@ impl Haa {
         }
     }
 
-    /// Lets time pass: ends lifetimes, finishes duplicate address detection.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant) {
         while let Some(binding) = self.cache.take_expired(now) {
             self.counters.count("binding.expired");
             let report =
@@ -192,6 +191,34 @@ impl Haa {
         self.advertise_prefixes(now);
     }
 
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
+        let probe = self.probes.first().map(|(until, _)| (*until, "duplicate address detection"));
+        let agent = self.home_agents.next_expiry().map(|at| (at, "home agent lifetime"));
+        let prefix = self.prefixes.next_expiry().map(|at| (at, "prefix lifetime"));
+        let due = self.prefix_discovery.as_ref().and_then(PrefixDiscovery::next_due);
+        let advertisement = due.map(|at| (at, "mobile prefix advertisement"));
+        let member = self.joined.next_expiry().map(|at| (at, "binding lifetime"));
+        let watch = self.watch.next().map(|at| (at, "probe of a member"));
+        let count = self.next_count().map(|at| (at, "count of sources"));
+        [expiry, probe, agent, prefix, advertisement, member, watch, count].into_iter().flatten().min()
+    }
+
+    // A group's members have lifetimes of their own.
+    fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
+        self.cache.of(&key.anycast).map(|binding| binding.expires)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+impl Haa {
     /// Carries out an operator's command.
     pub fn handle_command(&mut self, _now: Instant, command: &HaaCommand) {
         let only = match command {
@@ -219,25 +246,6 @@ impl Haa {
         }
     }
 
-    /// The next thing to be done, in order.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
-    }
-
-    /// When `handle_timeout` must be called, and why.
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let expiry = self.cache.next_expiry().map(|at| (at, "binding lifetime"));
-        let probe = self.probes.first().map(|(until, _)| (*until, "duplicate address detection"));
-        let agent = self.home_agents.next_expiry().map(|at| (at, "home agent lifetime"));
-        let prefix = self.prefixes.next_expiry().map(|at| (at, "prefix lifetime"));
-        let due = self.prefix_discovery.as_ref().and_then(PrefixDiscovery::next_due);
-        let advertisement = due.map(|at| (at, "mobile prefix advertisement"));
-        let member = self.joined.next_expiry().map(|at| (at, "binding lifetime"));
-        let watch = self.watch.next().map(|at| (at, "probe of a member"));
-        let count = self.next_count().map(|at| (at, "count of sources"));
-        [expiry, probe, agent, prefix, advertisement, member, watch, count].into_iter().flatten().min()
-    }
-
     /// The home agents list, this agent first.
     pub fn home_agents(&self, now: Instant) -> Vec<HomeAgentView> {
         self.home_agents.views(now)
@@ -247,17 +255,6 @@ impl Haa {
     pub fn bindings(&self, now: Instant) -> Vec<BindingView> {
         let bindings = self.cache.iter().map(|binding| BindingView::of(binding, now));
         bindings.chain(self.joined.iter().map(|member| BindingView::of_member(member, now))).collect()
-    }
-
-    /// When the binding is over that the rule with this key stands for, unless it is renewed; `None` for a rule of a
-    /// group, whose members have lifetimes of their own.
-    pub fn holds_until(&self, key: &RuleKey) -> Option<Instant> {
-        self.cache.of(&key.anycast).map(|binding| binding.expires)
-    }
-
-    /// What was counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     /// Stores `binding` without any message or action: for benchmarks and simulations that need a full cache.

@@ -14,8 +14,12 @@ use libfuzzer_sys as _;
 use mga_node::daemon::config::Given;
 use mga_node::daemon::control::Request;
 use mga_node::pcap::capture::{self, Frame};
+use mga_node::protocol::action::Action;
+use mga_node::protocol::clock::Instant;
+use mga_node::protocol::role::Role;
 use mga_node::wire::Packet;
 use mga_node::wire::ipv6::next_header;
+use mga_node_fuzz::cast;
 use mga_node_fuzz::input::{Operation, Step, write};
 use mga_node_fuzz::stage::{AGENT, AI1, AI2, ANYCAST, AR1, AR2, HOME_AGENTS};
 
@@ -129,6 +133,42 @@ impl Corpora {
             }
         }
         if steps > 0 { self.add(target, target, input.clone(), &input) } else { Ok(()) }
+    }
+
+    /// What an agent of the advanced model and one of its responders say to each other in their first minutes: no capture
+    /// of KAME or UMIP has that.
+    fn add_talk(&mut self, keys: u8) -> std::io::Result<()> {
+        let first = cast::ADVANCED | keys;
+        let (mut agent, mut responder) = (cast::agent(first), cast::responder(first));
+        let (mut to_agent, mut to_responder) = (vec![first], vec![first]);
+        let (mut now, mut before) = (Instant::START, [Instant::START; 2]);
+        let sent = |role: &mut dyn Role| -> Vec<Vec<u8>> {
+            let actions = std::iter::from_fn(|| role.poll_action());
+            let packets = actions.filter_map(|action| match action {
+                Action::Send(packet) => Some(packet),
+                _ => None,
+            });
+            packets.collect()
+        };
+        for _ in 0..STEPS {
+            for packet in sent(&mut responder) {
+                let wait = now.saturating_since(std::mem::replace(&mut before[0], now));
+                write(&mut to_agent, &Step { operation: Operation::Completed, wait, octets: &packet });
+                agent.handle_packet(now, &packet);
+            }
+            for packet in sent(&mut agent) {
+                let wait = now.saturating_since(std::mem::replace(&mut before[1], now));
+                write(&mut to_responder, &Step { operation: Operation::Completed, wait, octets: &packet });
+                responder.handle_packet(now, &packet);
+            }
+            let due = [agent.poll_timeout(), responder.poll_timeout()].into_iter().flatten().min();
+            let Some((due, _)) = due else { break };
+            now = now.max(due);
+            agent.handle_timeout(now);
+            responder.handle_timeout(now);
+        }
+        self.add("haa", "talk", to_agent.clone(), &to_agent)?;
+        self.add("ar", "talk", to_responder.clone(), &to_responder)
     }
 
     fn add_capture(&mut self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -247,6 +287,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     captures(&root.join("pcaps"), &mut paths)?;
     for path in &paths {
         corpora.add_capture(path)?;
+    }
+    for keys in [0, 16] {
+        corpora.add_talk(keys)?;
     }
     corpora.add_golden(&root.join("tests/golden"))?;
     corpora.add_words(&root)?;

@@ -2,6 +2,7 @@
 //! become packets and waiting times for it. Follows thesis section 4 and RFC 3775 sections 5.2, 6 and 9 to 11.
 //! Called by `fuzz_targets`; `examples/seeds.rs` writes the same form.
 
+pub mod cast;
 pub mod given;
 pub mod input;
 pub mod peer;

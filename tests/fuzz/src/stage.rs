@@ -10,6 +10,7 @@ use mga_node::forwarding::user::{Direction, Fate, Forwarder};
 use mga_node::protocol::action::{Action, Observation, Rule, RuleKey, RuleKind};
 use mga_node::protocol::clock::Instant;
 use mga_node::protocol::input::is_unicast;
+use mga_node::protocol::role::Role;
 use mga_node::wire::icmpv6::{Icmpv6, Icmpv6Message, kind};
 use mga_node::wire::ipv6::{Ipv6Header, checksum, next_header};
 use mga_node::wire::mobility::{Message, MobilityHeader, checksum_is_valid};
@@ -60,26 +61,17 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Packets that one packet may call forth.
 const MAX_ANSWERS: usize = 8;
 
-/// What the stage needs of a role.
-pub trait Role {
-    /// Its `handle_packet`.
-    fn packet(&mut self, now: Instant, octets: &[u8]);
-    /// Its `handle_observation`.
-    fn observe(&mut self, now: Instant, observation: Observation);
-    /// Its `handle_timeout`.
-    fn timeout(&mut self, now: Instant);
-    /// Its `poll_action`.
-    fn action(&mut self) -> Option<Action>;
-    /// The time of its `poll_timeout`.
-    fn deadline(&self) -> Option<Instant>;
-    /// The command that `octet` picks, about `only` or everything.
-    fn command(&mut self, now: Instant, octet: u8, only: Option<Ipv6Addr>);
-    /// The command to end.
-    fn shut_down(&mut self, now: Instant);
-    /// What holds between steps.
-    fn check(&self, now: Instant, stage: &World);
-    /// What holds after the end.
-    fn check_end(&self, now: Instant);
+/// A role with what an operator tells it and what must hold for it, beside what must for every role.
+pub struct Part<R> {
+    pub role: R,
+    /// Gives the command that the octet picks, about this address or everything.
+    pub command: fn(&mut R, Instant, u8, Option<Ipv6Addr>),
+    /// Gives the command to end.
+    pub shut_down: fn(&mut R, Instant),
+    /// Panics where something does not hold between steps.
+    pub check: fn(&R, Instant, &World),
+    /// Panics where something does not hold after the end.
+    pub check_end: fn(&R, Instant),
 }
 
 /// What is around the role.
@@ -91,13 +83,15 @@ pub struct World {
     pub peer: Peer,
     /// Addresses attracted on the home link.
     pub captured: BTreeSet<Ipv6Addr>,
+    /// What the data path noticed and the role has not been told yet.
+    seen: Vec<Observation>,
     binding_errors: u32,
     parameter_problems: u32,
 }
 
 impl World {
     /// Carries out an action and checks it; true for a packet sent.
-    fn carry_out(&mut self, action: Action) -> bool {
+    fn carry_out(&mut self, now: Instant, action: Action) -> bool {
         match action {
             Action::Send(octets) => {
                 self.check_sent(&octets);
@@ -113,14 +107,15 @@ impl World {
                 self.captured.remove(&address);
             }
             Action::InstallGroup(group) => {
-                self.forwarder.install_group(Instant::START, group, &mut Vec::new());
+                self.forwarder.install_group(now, group, &mut self.seen);
             }
             Action::RemoveGroup(anycast) => self.forwarder.remove_group(&anycast),
             Action::CountSources(anycast) => {
-                self.forwarder.sources_per_member(Instant::START, &anycast);
+                let of = self.forwarder.sources_per_member(now, &anycast);
+                self.seen.push(Observation::Sources { anycast, of });
             }
             Action::SendToGroup(octets) => {
-                self.forwarder.send_to_group(Instant::START, &mut PacketBuffer::new(&octets));
+                self.forwarder.send_to_group(now, &mut PacketBuffer::new(&octets));
             }
             Action::Report(report) => assert!(!report.to_string().is_empty()),
         }
@@ -168,14 +163,14 @@ impl World {
 
 /// A role on its stage.
 struct Stage<R> {
-    role: R,
+    part: Part<R>,
     world: World,
     now: Instant,
 }
 
-/// Plays `octets` to `role` and checks it on the way.
-pub fn play(role: impl Role, octets: &[u8]) {
-    let mut stage = Stage { role, world: World::default(), now: Instant::START };
+/// Plays `octets` to a role and checks it on the way.
+pub fn play<R: Role>(part: Part<R>, octets: &[u8]) {
+    let mut stage = Stage { part, world: World::default(), now: Instant::START };
     stage.settle();
     for step in steps(octets) {
         stage.pass(step.wait);
@@ -183,35 +178,44 @@ pub fn play(role: impl Role, octets: &[u8]) {
         let rules = stage.world.forwarder.rules().len();
         assert!(rules <= 3 * CAPACITY + 3 * 64, "{rules} rules");
         stage.check_rates();
-        stage.role.check(stage.now, &stage.world);
+        (stage.part.check)(&stage.part.role, stage.now, &stage.world);
     }
-    let now = stage.now;
-    stage.role.shut_down(now);
+    (stage.part.shut_down)(&mut stage.part.role, stage.now);
     stage.settle();
     stage.pass(Duration::from_secs(10));
-    stage.role.check_end(stage.now);
+    (stage.part.check_end)(&stage.part.role, stage.now);
     assert!(stage.world.rules().next().is_none(), "rules are left: {:?}", stage.world.forwarder.rules());
+    assert!(!stage.world.forwarder.has_groups(), "groups are left");
     assert!(stage.world.captured.is_empty(), "attracted still: {:?}", stage.world.captured);
 }
 
 impl<R: Role> Stage<R> {
-    /// Does what the role wants done; the number of packets sent.
+    /// Does what the role wants done, and tells it what came of that; the number of packets sent.
     fn settle(&mut self) -> usize {
         let mut sent = 0;
-        while let Some(action) = self.role.action() {
-            sent += usize::from(self.world.carry_out(action));
+        loop {
+            while let Some(action) = self.part.role.poll_action() {
+                sent += usize::from(self.world.carry_out(self.now, action));
+            }
+            if self.world.seen.is_empty() {
+                return sent;
+            }
+            for observation in std::mem::take(&mut self.world.seen) {
+                self.part.role.handle_observation(self.now, observation);
+            }
         }
-        sent
     }
 
     fn pass(&mut self, wait: Duration) {
         self.now = self.now + wait;
         for _ in 0..20_000 {
-            let Some(due) = self.role.deadline().filter(|due| *due <= self.now) else { return };
-            self.role.timeout(due);
+            let Some((due, _)) = self.part.role.poll_timeout().filter(|(due, _)| *due <= self.now) else {
+                return;
+            };
+            self.part.role.handle_timeout(due);
             self.settle();
         }
-        panic!("a timer spins at {:?}, now {:?}", self.role.deadline(), self.now);
+        panic!("a timer spins at {:?}, now {:?}", self.part.role.poll_timeout(), self.now);
     }
 
     fn take(&mut self, step: &Step<'_>) {
@@ -248,19 +252,24 @@ impl<R: Role> Stage<R> {
                         Observation::Sources { anycast, of }
                     }
                 };
-                self.role.observe(self.now, observation);
+                self.part.role.handle_observation(self.now, observation);
                 self.settle();
             }
             Operation::Command => {
                 let only = octets.get(1).and_then(|at| ADDRESSES.get(usize::from(*at))).copied();
-                self.role.command(self.now, octets.first().copied().unwrap_or(0), only);
+                (self.part.command)(
+                    &mut self.part.role,
+                    self.now,
+                    octets.first().copied().unwrap_or(0),
+                    only,
+                );
                 self.settle();
             }
         }
     }
 
     fn packet(&mut self, octets: &[u8]) {
-        self.role.packet(self.now, octets);
+        self.part.role.handle_packet(self.now, octets);
         let answers = self.settle();
         if let Ok(packet) = Packet::parse(octets)
             && !is_unicast(&packet.header.source)
@@ -280,7 +289,7 @@ impl<R: Role> Stage<R> {
         let fate = self.world.forwarder.forward(self.now, direction, &mut packet, &mut seen);
         assert!(packet.len() <= octets.len() + 64, "a packet grows by a header or two");
         for observation in seen {
-            self.role.observe(self.now, observation);
+            self.part.role.handle_observation(self.now, observation);
             self.settle();
         }
         match fate {
