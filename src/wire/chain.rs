@@ -60,7 +60,7 @@ pub struct Upper {
 /// A whole packet, walked once and borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// The octets given, with whatever trails the packet.
+    /// The packet's octets, as far as they are there, without what trails them.
     pub bytes: &'a [u8],
     /// The IPv6 header.
     pub header: Ipv6Header,
@@ -92,7 +92,7 @@ impl<'a> Packet<'a> {
     /// octets than there are; [`ErrorKind::BadOptionLength`] for a destination option that overruns its
     /// header or a home address option whose length is not 16.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        Self::walked(bytes, Walk::whole(bytes)?)
+        Self::walked(Walk::whole(bytes)?)
     }
 
     /// Like [`Packet::parse`] for a packet quoted in an ICMPv6 error, whose tail may be missing
@@ -101,11 +101,11 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// Those of [`Packet::parse`], except for a payload that is cut off.
     pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self> {
-        Self::walked(bytes, Walk::quoted(bytes)?)
+        Self::walked(Walk::quoted(bytes)?)
     }
 
-    fn walked(bytes: &'a [u8], mut walk: Walk<'a>) -> Result<Self> {
-        let header = Ipv6Header::parse(bytes)?;
+    fn walked(mut walk: Walk<'a>) -> Result<Self> {
+        let header = Ipv6Header::parse(walk.bytes)?;
         let (mut headers, mut home_address, mut routing2) = (Vec::new(), None, None);
         let (mut duplicate_home_address, mut routing2_malformed) = (false, false);
         let (mut misplaced_home_address, mut past_its_place) = (false, false);
@@ -134,7 +134,7 @@ impl<'a> Packet<'a> {
             headers.push(extension);
         }
         Ok(Self {
-            bytes,
+            bytes: walk.bytes,
             header,
             headers,
             home_address,
@@ -329,8 +329,10 @@ mod tests {
     #[test]
     fn the_payload_length_ends_the_packet_and_missing_octets_are_truncation() {
         let mut bytes = packet(header(next_header::UDP), &[1, 2, 3, 4]);
+        let length = bytes.len();
         bytes.extend([0xee; 6]);
         assert_eq!(Packet::parse(&bytes).unwrap().payload(), [1, 2, 3, 4]);
+        assert_eq!(Packet::parse(&bytes), Packet::parse(&bytes[..length]), "what trails it is no part of it");
         bytes.truncate(43);
         assert_eq!(Packet::parse(&bytes).unwrap_err(), Error::new(ErrorKind::Truncated, 43));
         assert_eq!(Packet::parse(&bytes[..39]).unwrap_err(), Error::new(ErrorKind::Truncated, 39));

@@ -124,7 +124,7 @@ impl Role for Ai {
                 self.refuse(&packet, refusal);
             }
             next_header::ICMPV6 if packet.headers.is_empty() => self.handle_icmpv6(now, &packet),
-            _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
+            _ => self.actions.push_back(Action::Deliver(packet.bytes.to_vec())),
         }
     }
 

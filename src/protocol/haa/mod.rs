@@ -144,7 +144,7 @@ impl Role for Haa {
             }
             _ if self.takes_home_address(&packet) => {}
             _ if packet.home_address.is_some() => self.refuse_home_address(now, &packet),
-            _ => self.actions.push_back(Action::Deliver(bytes.to_vec())),
+            _ => self.actions.push_back(Action::Deliver(packet.bytes.to_vec())),
         }
     }
 

@@ -52,6 +52,18 @@ fn a_home_test_goes_to_the_member_that_asked_whoever_registered_last() {
 }
 
 #[test]
+fn octets_behind_a_packet_go_nowhere_with_it() {
+    let mut bench = both();
+    asks(&mut bench, AR1, AI1, 1);
+    for (cookie, sent) in
+        [(1, Action::Send(tunnel(AGENT, AR1, &test(AI1, 1)))), (2, Action::SendToGroup(test(AI1, 2)))]
+    {
+        let padded = [test(AI1, cookie), vec![0xee; 6]].concat();
+        assert_eq!(arrives(&mut bench, &padded), [sent]);
+    }
+}
+
+#[test]
 fn a_home_test_that_nobody_asked_for_and_everything_else_follow_their_source() {
     let mut bench = both();
     asks(&mut bench, AR1, AI1, 1);
