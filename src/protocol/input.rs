@@ -25,6 +25,14 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// RFC 4291 2.7: nobody sends from a multicast address. A host's stack drops such a packet, and a copy of it must not
+    /// count either.
+    pub fn of_source(packet: &Packet<'_>) -> Option<Self> {
+        let reason = "a packet from a group of nodes";
+        let is_group = packet.header.source.is_multicast();
+        is_group.then(|| Self::silent("packet.from-group", reason, "RFC 4291 2.7"))
+    }
+
     /// RFC 3775 6.3: a packet carries at most one home address option, behind a routing header and in front of
     /// fragment, authentication and ESP headers.
     pub fn of_home_address(packet: &Packet<'_>) -> Option<Self> {
@@ -36,12 +44,12 @@ impl Refusal {
         packet.misplaced_home_address.then(|| Self::silent("home-address.misplaced", reason, clause))
     }
 
-    /// The same at a node that has no home address, where a type 2 routing header ends silently, too (RFC 3775 6.4, 8.2).
+    /// Both, and that a type 2 routing header ends, silently, at a node that has no home address (RFC 3775 6.4, 8.2).
     pub fn at_stationary(packet: &Packet<'_>) -> Option<Self> {
         let reason = "a type 2 routing header, and this node has no home address";
         let routed = packet.routing2.is_some() || packet.routing2_malformed;
         let refused = || routed.then(|| Self::silent("routing-header.refused", reason, "RFC 3775 6.4"));
-        Self::of_home_address(packet).or_else(refused)
+        Self::of_source(packet).or_else(|| Self::of_home_address(packet)).or_else(refused)
     }
 
     /// A refusal that is not answered.

@@ -178,6 +178,16 @@ fn n097_an_empty_reply_or_one_of_useless_addresses_is_no_answer() {
 }
 
 #[test]
+fn a_reply_from_a_group_of_nodes_is_no_answer() {
+    let (mut ar, identifier) = discovering();
+    let message =
+        Icmpv6Message::HomeAgentDiscoveryReply { code: 0, identifier, reserved: 0, home_agents: vec![AGENT] };
+    ar.handle_packet(at(0.5), &icmpv6("ff0e::1".parse().expect("an address"), AR1, 64, message));
+    assert!(sent(&mut ar).is_empty());
+    assert_eq!(state(&ar, 0.5), "discovering");
+}
+
+#[test]
 fn n023_n095_when_all_that_discovery_named_are_silent_it_is_asked_again() {
     let (mut ar, identifier) = discovering();
     ar.handle_packet(at(0.1), &reply(identifier, vec![AGENT, SECOND_AGENT]));

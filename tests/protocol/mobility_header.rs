@@ -307,6 +307,19 @@ fn c072_a_type_2_routing_header_ends_silently_where_there_is_no_home_address() {
     }
 }
 
+#[test]
+fn a_packet_from_a_group_of_nodes_is_for_nobody() {
+    for (name, mut role, own) in roles() {
+        for upper in [17, 41, 58, 59] {
+            let outer = mga_node::wire::Ipv6Header::new(upper, 64, GROUP, own);
+            role.handle_packet(at(1.0), &mga_node::wire::ipv6::packet(outer, &[0; 8]));
+            let acted = role.actions().into_iter().find(|action| !matches!(action, Action::Report(_)));
+            assert_eq!(acted, None, "{name}: {upper}");
+        }
+        assert_eq!(role.counters().get("packet.from-group"), 4, "{name}");
+    }
+}
+
 /// What a sender must have made of the octets of each type (RFC 3775 6.1.2 to 6.1.9): the size without options, and
 /// the reserved bits.
 fn layout(kind: u8) -> (usize, &'static [(usize, u8)]) {

@@ -386,6 +386,9 @@ impl Role for Ar {
 
 impl Ar {
     fn dispatch(&mut self, now: Instant, packet: &Packet<'_>) {
+        if let Some(refusal) = Refusal::of_source(packet) {
+            return self.refuse(packet, refusal);
+        }
         let final_destination = packet.final_destination();
         let routing_is_mine = packet.routing2.is_none_or(|routing| {
             routing.segments_left == 1

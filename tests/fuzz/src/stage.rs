@@ -83,6 +83,8 @@ pub struct World {
     pub peer: Peer,
     /// Addresses attracted on the home link.
     pub captured: BTreeSet<Ipv6Addr>,
+    /// The packet that the role was given last.
+    given: Vec<u8>,
     /// What the data path noticed and the role has not been told yet.
     seen: Vec<Observation>,
     binding_errors: u32,
@@ -150,6 +152,8 @@ impl World {
                     self.parameter_problems += u32::from(problem);
                 }
             }
+            // What somebody else has sent is passed on as it came.
+            next_header::IPV6 if self.given.ends_with(payload) => {}
             next_header::IPV6 => self.check_sent(payload),
             other => panic!("protocol {other} sent"),
         }
@@ -269,8 +273,11 @@ impl<R: Role> Stage<R> {
     }
 
     fn packet(&mut self, octets: &[u8]) {
+        let given = Packet::parse(octets).map(|packet| packet.bytes).unwrap_or_default();
+        self.world.given = given.to_vec();
         self.part.role.handle_packet(self.now, octets);
         let answers = self.settle();
+        self.world.given.clear();
         if let Ok(packet) = Packet::parse(octets)
             && !is_unicast(&packet.header.source)
         {
