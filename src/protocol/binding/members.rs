@@ -81,6 +81,8 @@ pub struct Stored {
     pub number: u32,
     /// The care-of address that the same responder was at before.
     pub was_at: Option<Ipv6Addr>,
+    /// Another membership of the same node, which is over.
+    pub merged: Option<Member>,
 }
 
 /// The members of all anycast addresses, ordered.
@@ -135,15 +137,20 @@ impl MemberCache {
     }
 
     /// Stores a membership: a refresh when the responder is a member already, else one more. Where another one is at
-    /// the same care-of address, it was the same node under another name, and goes on as this one.
+    /// the same care-of address, it was the same node under another name: it goes on as this one, or is over where this one
+    /// was a member already.
     pub fn store(&mut self, membership: Membership) -> Stored {
         let anycast = membership.binding.home_address;
         let key = (anycast, membership.responder.clone());
         let before = self.remove(&key);
         let there = self.at(&anycast, &membership.binding.care_of).map(Member::key);
         let renamed = there.and_then(|key| self.remove(&key));
-        let was_at = before.as_ref().or(renamed.as_ref()).map(Member::care_of);
-        let number = before.or(renamed).map_or_else(
+        let (same, merged) = match before {
+            Some(before) => (Some(before), renamed),
+            None => (renamed, None),
+        };
+        let was_at = same.as_ref().map(Member::care_of);
+        let number = same.map_or_else(
             || {
                 self.last = self.last.wrapping_add(1) & (u32::MAX >> 1);
                 self.last
@@ -152,7 +159,7 @@ impl MemberCache {
         );
         self.by_expiry.insert((membership.binding.expires, key.clone()));
         self.members.entry(anycast).or_default().insert(key.1, Member { number, membership });
-        Stored { number, was_at }
+        Stored { number, was_at, merged }
     }
 
     /// Removes the member under `key`, and no other.

@@ -82,6 +82,8 @@ pub(super) enum End {
     Expired,
     PrefixInvalid,
     Ordered,
+    /// The same node is a member under another name.
+    Merged,
 }
 
 impl Haa {
@@ -117,7 +119,10 @@ impl Haa {
             service.count_from(now);
         }
         let key = (anycast, membership.responder.clone());
-        let Stored { number, was_at } = self.joined.store(membership);
+        let Stored { number, was_at, merged } = self.joined.store(membership);
+        if let Some(merged) = merged {
+            self.member_ended(&merged, End::Merged);
+        }
         self.watch_member(now, number, key, granted);
         self.refresh_group(anycast);
         if let Some(link_local) = link_local {
@@ -219,6 +224,7 @@ impl Haa {
             End::Expired => ("member-expired", "no refresh arrived within its lifetime", "RFC 3775 9.6"),
             End::PrefixInvalid => ("member-removed", "the home prefix is no longer valid", "RFC 3775 10.3.1"),
             End::Ordered => ("member-removed", "the operator asked for it", ""),
+            End::Merged => ("member-removed", "another member is at its care-of address now", "thesis 4.3.1"),
         };
         let report = Report::info(event).anycast(anycast).care_of(member.care_of());
         self.report(report.because(reason, clause));

@@ -180,6 +180,19 @@ fn expiry_ends_only_the_member_whose_lifetime_is_over() {
     assert!(bench.bound().is_empty());
 }
 
+#[test]
+fn a_member_that_moves_to_where_another_is_ends_that_one_and_its_probes() {
+    let mut bench = Bench::new();
+    bench.verdict(&named(AR1, 1, "one"));
+    bench.verdict(&named(AR2, 1, "two"));
+    assert_eq!(bench.group(), [(AR1, true), (AR2, true)]);
+    bench.verdict(&named(AR2, 2, "one"));
+    assert!(bench.reported("member-removed"));
+    assert_eq!(bench.group(), [(AR2, true)]);
+    bench.command(&HaaCommand::Shutdown);
+    assert_eq!(bench.haa.poll_timeout(), None, "nobody is left to be probed");
+}
+
 /// Nobody is probed.
 fn mute() -> mga_node::protocol::liveness::Probing {
     mga_node::protocol::liveness::Probing { interval: Duration::ZERO, ..Default::default() }
