@@ -15,6 +15,10 @@ use super::routing::type2_header;
 use super::tlv::PADN;
 use super::{Error, ErrorKind, Result};
 
+/// Where a type 2 routing header counts, and has its address.
+const SEGMENTS_LEFT: usize = 3;
+const ROUTED_ADDRESS: usize = 8;
+
 /// Moves the source, the home address, into a new destination options header and puts `care_of` in its
 /// place. The header stands where RFC 3775 section 6.3 wants it: after hop-by-hop options and routing
 /// headers, before fragment, authentication, ESP and upper-layer headers. The upper-layer checksum, computed
@@ -33,8 +37,8 @@ pub fn insert_home_address(packet: &mut PacketBuffer, care_of: &Ipv6Addr) -> Res
 }
 
 /// Puts the home address option's address back as the source and returns the care-of address that stood
-/// there. A header that holds nothing else is removed; otherwise the option becomes padding. The packet may be
-/// one quoted in an ICMPv6 error, with its tail missing.
+/// there. A header that holds nothing else is removed; otherwise, or where that would make a hop-by-hop header out of what
+/// follows, the option becomes padding. The packet may be one quoted in an ICMPv6 error, with its tail missing.
 ///
 /// # Errors
 /// Those of the chain walk; [`ErrorKind::NoHomeAddress`]. The packet is then unchanged.
@@ -60,7 +64,7 @@ pub fn strip_home_address(packet: &mut PacketBuffer) -> Result<Ipv6Addr> {
         found.ok_or(Error::new(ErrorKind::NoHomeAddress, NEXT_HEADER_OFFSET))?;
     let care_of = address_at(packet, SOURCE_OFFSET);
     set_address(packet, SOURCE_OFFSET, &home_address.address);
-    if alone {
+    if alone && !guards_hop_by_hop(packet, &header) {
         remove_header(packet, &header);
     } else if let Some([kind, _, data @ ..]) =
         packet.as_mut_slice().get_mut(home_address.option_offset..home_address.option_offset + 18)
@@ -92,8 +96,8 @@ pub fn insert_routing2(packet: &mut PacketBuffer, care_of: &Ipv6Addr) -> Result<
 
 /// Does what the care-of node does with a type 2 routing header (RFC 3775 section 6.4, RFC 8200 section
 /// 4.4), removes the header, and returns the care-of address that stood as destination: the home address
-/// becomes the destination and the hop limit is decremented. The packet may be one quoted in an ICMPv6 error,
-/// with its tail missing.
+/// becomes the destination and the hop limit is decremented. A header in front of what would become a hop-by-hop header
+/// stays, with no segment left. The packet may be one quoted in an ICMPv6 error, with its tail missing.
 ///
 /// # Errors
 /// Those of the chain walk; [`ErrorKind::NoRouting2`] when there is no well-formed one with a segment left;
@@ -116,7 +120,15 @@ pub fn strip_routing2(packet: &mut PacketBuffer) -> Result<Ipv6Addr> {
     *hop_limit.ok_or(Error::new(ErrorKind::HopLimitExceeded, HOP_LIMIT_OFFSET))? -= 1;
     let care_of = address_at(packet, DESTINATION_OFFSET);
     set_address(packet, DESTINATION_OFFSET, &routing.address);
-    remove_header(packet, &header);
+    if guards_hop_by_hop(packet, &header) {
+        set_octet(packet, header.offset + SEGMENTS_LEFT, 0);
+        let at = header.offset + ROUTED_ADDRESS;
+        if let Some(visited) = packet.as_mut_slice().get_mut(at..at + 16) {
+            visited.copy_from_slice(&care_of.octets());
+        }
+    } else {
+        remove_header(packet, &header);
+    }
     Ok(care_of)
 }
 
@@ -150,6 +162,13 @@ fn insert_header(packet: &mut PacketBuffer, place: Upper, kind: u8, header: &[u8
     set_payload_length(packet, length);
     set_octet(packet, place.next_header_offset, kind);
     Ok(())
+}
+
+/// What a header announces, which it is itself the last to keep from standing where it counts: a hop-by-hop header anywhere
+/// but straight behind the IPv6 header is none (RFC 8200 section 4).
+fn guards_hop_by_hop(packet: &PacketBuffer, header: &ExtensionHeader) -> bool {
+    header.next_header_offset == NEXT_HEADER_OFFSET
+        && packet.as_slice().get(header.offset) == Some(&next_header::HOP_BY_HOP)
 }
 
 fn remove_header(packet: &mut PacketBuffer, header: &ExtensionHeader) {
@@ -325,6 +344,27 @@ mod tests {
         assert_eq!(packet.header.source, address("2001:db8::e"));
         assert_eq!(packet.home_address.unwrap().address, address("2001:db8::f"));
         assert!(!packet.duplicate_home_address);
+    }
+
+    #[test]
+    fn a_header_in_front_of_a_misplaced_hop_by_hop_header_stays_in_front_of_it() {
+        use next_header::{DESTINATION_OPTIONS as DST, HOP_BY_HOP as HBH, ROUTING as RTH};
+        let option = home_address_header(0, &address("2001:db8::f"));
+        let routing = type2_header(0, &address("2001:db8::f"));
+        type Strip = fn(&mut PacketBuffer) -> Result<Ipv6Addr>;
+        let headers: [(Header<'_>, Strip); 2] =
+            [((DST, &option), strip_home_address), ((RTH, &routing), strip_routing2)];
+        for (header, strip) in headers {
+            let mut buffer = chain(&[header, (HBH, &HOP_BY_HOP)]);
+            let length = buffer.len();
+            strip(&mut buffer).unwrap();
+            assert_eq!((buffer.len(), kinds(&buffer)), (length, vec![header.0, HBH]));
+            let packet = Packet::parse(buffer.as_slice()).unwrap();
+            let (source, destination) = (packet.header.source, packet.header.destination);
+            assert!([source, destination].contains(&address("2001:db8::f")));
+            assert_eq!((packet.home_address, packet.final_destination()), (None, destination));
+            assert!(packet.routing2.is_none_or(|routing| routing.segments_left == 0));
+        }
     }
 
     #[test]
