@@ -175,6 +175,10 @@ fn n071_packets_to_the_former_care_of_address_are_taken_for_a_minute() {
     let forged = ipv6::packet(Ipv6Header::new(next_header::IPV6, 64, AI1, AR1), &echo);
     ar.handle_packet(at(11.0), &forged);
     assert!(actions(&mut ar).is_empty(), "N069: only the agent tunnels");
+    let cut = ipv6::packet(Ipv6Header::new(next_header::IPV6, 64, AGENT, AR1), &echo[..echo.len() - 1]);
+    ar.handle_packet(at(11.0), &cut);
+    assert!(actions(&mut ar).is_empty());
+    assert_eq!(ar.counters().get("packet.malformed"), 1, "what is cut off in the tunnel is not delivered");
     for packet in [&by_route, &by_tunnel] {
         ar.handle_packet(at(70.1), packet);
         assert!(!actions(&mut ar).iter().any(|action| matches!(action, Action::Deliver(_))));

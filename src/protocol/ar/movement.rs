@@ -159,7 +159,8 @@ impl Ar {
         self.counters.count("packet.by-former-care-of-address");
         match Packet::parse(inner.as_slice()) {
             Ok(inner) if inner.upper.protocol == next_header::MOBILITY => self.handle_mobility(now, &inner),
-            _ => self.actions.push_back(Action::Deliver(inner.as_slice().to_vec())),
+            Ok(inner) => self.actions.push_back(Action::Deliver(inner.bytes.to_vec())),
+            Err(_) => self.counters.count("packet.malformed"),
         }
         true
     }
