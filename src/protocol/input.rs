@@ -9,9 +9,18 @@ use super::clock::Instant;
 use super::limits::HOP_LIMIT;
 use super::rate_limit::TokenBucket;
 use crate::wire::chain::Packet;
-use crate::wire::icmpv6::{ErrorReason, error_packet};
+use crate::wire::icmpv6::{ErrorReason, error_packet, kind};
 use crate::wire::ipv6::{self, Ipv6Header, next_header};
 use crate::wire::mobility::{self, BindingError, Message, MobilityHeader, checksum_is_valid, minimum_length};
+
+/// True for the messages of RFC 4861, which concern an address and not the node behind it.
+pub fn is_neighbor_discovery(packet: &Packet<'_>) -> bool {
+    packet.upper.protocol == next_header::ICMPV6
+        && packet
+            .payload()
+            .first()
+            .is_some_and(|of| (kind::ROUTER_SOLICITATION..=kind::REDIRECT).contains(of))
+}
 
 /// Why a Mobility Header went no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +34,17 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// RFC 4291 2.7: nobody sends from a multicast address. A host's stack drops such a packet, and a copy of it must not
-    /// count either.
+    /// RFC 4291 2.7, 2.5.2: nobody sends from a multicast address, nor, but for neighbour discovery, from none. A host's
+    /// stack drops such a packet, and a copy of it must not count either.
     pub fn of_source(packet: &Packet<'_>) -> Option<Self> {
-        let reason = "a packet from a group of nodes";
-        let is_group = packet.header.source.is_multicast();
-        is_group.then(|| Self::silent("packet.from-group", reason, "RFC 4291 2.7"))
+        let source = &packet.header.source;
+        if source.is_multicast() {
+            let reason = "a packet from a group of nodes";
+            return Some(Self::silent("packet.from-group", reason, "RFC 4291 2.7"));
+        }
+        let reason = "a packet without a source";
+        let refused = source.is_unspecified() && !is_neighbor_discovery(packet);
+        refused.then(|| Self::silent("packet.from-nobody", reason, "RFC 4291 2.5.2"))
     }
 
     /// RFC 3775 6.3: a packet carries at most one home address option, behind a routing header and in front of

@@ -308,15 +308,18 @@ fn c072_a_type_2_routing_header_ends_silently_where_there_is_no_home_address() {
 }
 
 #[test]
-fn a_packet_from_a_group_of_nodes_is_for_nobody() {
+fn a_packet_from_a_group_of_nodes_or_from_nobody_is_for_nobody() {
     for (name, mut role, own) in roles() {
-        for upper in [17, 41, 58, 59] {
-            let outer = mga_node::wire::Ipv6Header::new(upper, 64, GROUP, own);
-            role.handle_packet(at(1.0), &mga_node::wire::ipv6::packet(outer, &[0; 8]));
-            let acted = role.actions().into_iter().find(|action| !matches!(action, Action::Report(_)));
-            assert_eq!(acted, None, "{name}: {upper}");
+        for (source, counter) in [(GROUP, "packet.from-group"), (Ipv6Addr::UNSPECIFIED, "packet.from-nobody")]
+        {
+            for upper in [17, 41, 58, 59] {
+                let outer = mga_node::wire::Ipv6Header::new(upper, 64, source, own);
+                role.handle_packet(at(1.0), &mga_node::wire::ipv6::packet(outer, &[0; 8]));
+                let acted = role.actions().into_iter().find(|action| !matches!(action, Action::Report(_)));
+                assert_eq!(acted, None, "{name}: {source} {upper}");
+            }
+            assert_eq!(role.counters().get(counter), 4, "{name}");
         }
-        assert_eq!(role.counters().get("packet.from-group"), 4, "{name}");
     }
 }
 

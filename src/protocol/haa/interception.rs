@@ -9,18 +9,8 @@ use crate::protocol::clock::Instant;
 use crate::protocol::home_link;
 use crate::protocol::input::Refusal;
 use crate::wire::chain::Packet;
-use crate::wire::icmpv6::{ErrorReason, error_packet, kind};
-use crate::wire::ipv6::next_header;
+use crate::wire::icmpv6::{ErrorReason, error_packet};
 use crate::wire::mobility::UpdateFlags;
-
-/// True for the messages of RFC 4861, which concern an address and not the node behind it.
-pub(super) fn is_neighbor_discovery(packet: &Packet<'_>) -> bool {
-    packet.upper.protocol == next_header::ICMPV6
-        && packet
-            .payload()
-            .first()
-            .is_some_and(|of| (kind::ROUTER_SOLICITATION..=kind::REDIRECT).contains(of))
-}
 
 impl Haa {
     /// Draws an address to this agent: on the home link (RFC 3775 10.4.1) or by a route (thesis 4.3.3).
