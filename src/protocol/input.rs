@@ -1,5 +1,6 @@
-//! What every role does first with a Mobility Header (RFC 3775 9.2): checksum, type, payload protocol, length, in
-//! this order, and the answer each failure gets. Also which addresses may stand in a binding at all.
+//! What every role does first with a packet: whether it can be from its source (RFC 4291), whether its home address option
+//! and routing header are where they belong (RFC 3775 6.3, 6.4); and with a Mobility Header (9.2): checksum, type, payload
+//! protocol, length, in this order, and the answer each failure gets. Also which addresses may stand in a binding at all.
 //! Called by `haa`, `ar` and `ai`.
 
 use std::net::Ipv6Addr;
@@ -22,7 +23,7 @@ pub fn is_neighbor_discovery(packet: &Packet<'_>) -> bool {
             .is_some_and(|of| (kind::ROUTER_SOLICITATION..=kind::REDIRECT).contains(of))
 }
 
-/// Why a Mobility Header went no further.
+/// Why a packet went no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The answer RFC 3775 wants, a whole packet; `None` is silence.
@@ -58,7 +59,8 @@ impl Refusal {
         packet.misplaced_home_address.then(|| Self::silent("home-address.misplaced", reason, clause))
     }
 
-    /// Both, and that a type 2 routing header ends, silently, at a node that has no home address (RFC 3775 6.4, 8.2).
+    /// Source and home address option, and that a type 2 routing header ends, silently, at a node that has no home address
+    /// (RFC 3775 6.4, 8.2).
     pub fn at_stationary(packet: &Packet<'_>) -> Option<Self> {
         let reason = "a type 2 routing header, and this node has no home address";
         let routed = packet.routing2.is_some() || packet.routing2_malformed;
