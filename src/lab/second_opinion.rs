@@ -10,8 +10,10 @@ use std::{
 use super::{Error, Trying};
 use crate::pcap::report::{Evidence, Finding, Verdict};
 
-/// Malformed packets, wrong ICMPv6 checksums, and anything Wireshark itself counts as an error.
-const FAULTS: &str = "_ws.malformed || icmpv6.checksum.status == 0 || _ws.expert.severity >= 8388608";
+/// Malformed packets, wrong ICMPv6 checksums, anything Wireshark itself counts as an error, and what it does not know:
+/// messages, options, whatever it leaves undecoded.
+const FAULTS: &str = "_ws.malformed || icmpv6.checksum.status == 0 || _ws.expert.severity >= 8388608 || \
+                      _ws.expert.group == 83886080 || mip6.unknown_type_data";
 
 /// Merges the captures of a step into one file beside them and has tshark look for faults in it.
 ///
@@ -21,7 +23,8 @@ pub fn tshark(step: &str, files: &[PathBuf], merged: &Path) -> Result<Finding, E
     let finding = |verdict, seen: String, evidence| Finding {
         step: step.to_owned(),
         name: "tshark".to_owned(),
-        claim: "tshark finds no malformed packet and no wrong checksum".to_owned(),
+        claim: "tshark finds no malformed packet, no wrong ICMPv6 checksum and nothing that it does not know"
+            .to_owned(),
         verdict,
         seen,
         evidence,
@@ -62,4 +65,33 @@ fn lines(file: &Path, arguments: &[&str]) -> Result<Result<Vec<String>, String>,
         return Ok(Err(format!("tshark: {}", String::from_utf8_lossy(&output.stderr).trim())));
     }
     Ok(Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said_of(capture: &Path) -> Finding {
+        let merged = std::env::temp_dir().join(format!("mgad-{}-merged.pcapng", std::process::id()));
+        let finding = tshark("step", &[capture.to_owned()], &merged).expect("tshark runs");
+        std::fs::remove_file(merged).expect("removed");
+        finding
+    }
+
+    #[test]
+    fn an_unknown_option_and_a_wrong_checksum_fail_and_nothing_else_does() {
+        let kame = Path::new(env!("CARGO_MANIFEST_DIR")).join("pcaps/kame");
+        let unknown = said_of(&kame.join("kame-errors/39-had-unknown-opt.pcap"));
+        assert_eq!((unknown.verdict, unknown.evidence.len()), (Verdict::Fail, 1), "{unknown}");
+        let whole = kame.join("kame-section5.3/ai1.pcap");
+        assert_eq!(said_of(&whole).verdict, Verdict::Pass);
+        let mut octets = std::fs::read(&whole).expect("a capture");
+        // The last octet of the last frame, which is neighbour discovery.
+        *octets.last_mut().expect("octets") ^= 1;
+        let spoilt = std::env::temp_dir().join(format!("mgad-{}-one-wrong.pcap", std::process::id()));
+        std::fs::write(&spoilt, octets).expect("written");
+        let wrong = said_of(&spoilt);
+        std::fs::remove_file(spoilt).expect("removed");
+        assert_eq!((wrong.verdict, wrong.evidence.len()), (Verdict::Fail, 1), "{wrong}");
+    }
 }
